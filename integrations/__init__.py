@@ -1,0 +1,1 @@
+"""Accounts, mappings, the webhook inbox, the pipeline and the systems it speaks to."""
