@@ -1,0 +1,87 @@
+"""Which jobs a changed record asks for, on which routes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from audit.ledger import Ask
+from integrations import registry
+from integrations.core.events import Event
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, record_key
+from integrations.models import Binding, Connection, Route
+
+
+def routes_of(source: Connection, *, invoice_key: str = "") -> QuerySet[Route]:
+    """Return the source's routes with their destination, and where known the customer of the invoice; one statement."""
+    parent = Binding.objects.filter(route=OuterRef("pk"), key=invoice_key).exclude(parent="").values("parent")[:1]
+    return (
+        Route.objects.filter(source=source)
+        .select_related("destination")
+        .annotate(customer_of_invoice=Coalesce(Subquery(parent), Value("")))  # type: ignore[arg-type]  # a CharField by its values()
+    )
+
+
+def ask(source: Connection, route: Route, kind: str, key: str, **more: Any) -> Ask:
+    """Return the request for one job of one route."""
+    return Ask(
+        route_id=route.pk,
+        route_slug=route.slug,
+        source_id=source.pk,
+        destination_id=route.destination_id,
+        system=route.destination.system,
+        kind=kind,
+        key=key,
+        blocked=Connection.Status.NEEDS_RECONNECT in (source.status, route.destination.status),
+        **more,
+    )
+
+
+def asks_for(source: Connection, routes: Iterable[Route], kind: str, key: str, *, customer_key: str = "", **more: Any) -> list[Ask]:
+    """Return the jobs that a change of this record asks for: its own on each route, and its customer's where summed up.
+
+    The customer's is derived: it coalesces, and does not decide the answer to the source.
+    """
+    asks = []
+    for route in routes:
+        if not _wanted(route, kind):
+            continue
+        customer = customer_key or (getattr(route, "customer_of_invoice", "") if kind == INVOICE else "")
+        summed_up = kind == INVOICE and customer and registry.entry(route.destination.system).system.summarises
+        asks.append(ask(source, route, kind, key, customer_key=customer if kind == INVOICE else "", **more))
+        if summed_up and CUSTOMER in route.kinds:
+            asks.append(ask(source, route, CUSTOMER, customer, derived=True))
+    return asks
+
+
+def _wanted(route: Route, kind: str) -> bool:
+    """Whether the route's kinds cover the record; a payment is asked for through its invoice."""
+    return (INVOICE if kind == PAYMENT else kind) in route.kinds
+
+
+def subject_of(event: Event, business: str) -> tuple[str, str]:
+    """Return the kind and key of the record that an event points at, ("", "") when it names none.
+
+    The event's own name decides what it is about; a payment that names its invoice is about the invoice.
+    """
+    about = event.type.partition(".")[0]
+    if about == CUSTOMER and event.customer:
+        return CUSTOMER, record_key(business, CUSTOMER, event.customer)
+    if about in (INVOICE, PAYMENT) and event.invoice:
+        return INVOICE, record_key(business, INVOICE, event.invoice)
+    if about == PAYMENT and event.payment:
+        return PAYMENT, record_key(business, PAYMENT, event.payment)
+    return "", ""
+
+
+def customer_key_of(event: Event, key: str) -> str:
+    """Return the key of the customer that the event names for its invoice, "" when it names none."""
+    return record_key(key.split(":")[1], CUSTOMER, event.customer) if event.customer else ""
+
+
+def customers_of(source: Connection, route: Route, keys: Iterable[str]) -> list[Ask]:
+    """Return the derived jobs of these customers on a route that sums up invoices; empty keys are passed over."""
+    if CUSTOMER not in route.kinds or not registry.entry(route.destination.system).system.summarises:
+        return []
+    return [ask(source, route, CUSTOMER, key, derived=True) for key in dict.fromkeys(keys) if key]

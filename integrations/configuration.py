@@ -1,0 +1,262 @@
+"""Makes the database hold what the configuration file declares, in one transaction; and what a new route starts with."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from integrations import declared, oauth, outgoing, registry, rules, systems
+from integrations.core.errors import Misconfigured
+from integrations.core.records import STATES
+from integrations.declared import ConnectionTable, InvalidFile, RouteTable, Table
+from integrations.models import Connection, Credential, FieldMapping, Intake, Route, StatusMapping
+
+APPLIED = "_applied"  # among a credential's secrets: a digest per secret, as the file gave it last
+
+
+def apply(text: str, environment: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Make the database hold what the file says; return one line per object. Running it twice changes nothing.
+
+    What the file does not name is left alone. Raises InvalidFile with every mistake; then nothing was changed.
+    """
+    file = declared.parse(text, os.environ if environment is None else environment)
+    with transaction.atomic():
+        lines = _each(_apply_connection, file.connections)
+        return lines + _each(_apply_route, file.routes)
+
+
+def _each(apply_one: Callable[[Table], dict[str, Any]], tables: Iterable[Table]) -> list[dict[str, Any]]:
+    """Apply all tables of a sort, so that all their mistakes are told at once."""
+    lines, mistakes = [], []
+    for table in tables:
+        try:
+            lines.append(apply_one(table))
+        except Misconfigured as error:
+            mistakes.append(f"{table.where}: {error}")
+        except ValidationError as error:
+            mistakes.append(f"{table.where}: {_plain(error)}")
+    if mistakes:
+        raise InvalidFile(mistakes)
+    return lines
+
+
+def _plain(error: ValidationError) -> str:
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    named = {name: " ".join(messages) for name, messages in error.message_dict.items()}
+    return "; ".join(text if name == NON_FIELD_ERRORS else f"{name}: {text}" for name, text in named.items())
+
+
+def _change(*, created: bool, changed: bool) -> str:
+    if created:
+        return "created"
+    return "updated" if changed else "unchanged"
+
+
+# --- Connections -----------------------------------------------------------------------------------------------------
+
+
+def _apply_connection(table: ConnectionTable) -> dict[str, Any]:
+    row = Connection.objects.filter(slug=table.slug).first()
+    created = row is None
+    if row is None:
+        row = Connection(slug=table.slug, system=table.system)
+    elif row.system != table.system:
+        raise Misconfigured(f"the system of a connection is fixed, and this one is {row.system}: choose another slug")
+    changed = _change_account(row, table)
+    if table.system in registry.SOURCES:
+        changed |= _apply_intake(row, table.webhook_secrets)
+    line = {"connection": row.slug, "system": row.system, "change": _change(created=created, changed=changed)}
+    return line | ({"webhook_url": webhook_url(row)} if table.system in registry.SOURCES else {})
+
+
+def webhook_url(connection: Connection) -> str:
+    """Return where the source's webhook must be pointed at."""
+    return f"{settings.PUBLIC_URL}/webhooks/{connection.system}/{connection.uuid}/"
+
+
+def _change_account(row: Connection, table: ConnectionTable) -> bool:
+    """Bring settings and secrets to what the table says; whether anything was different."""
+    before = (row.auth, row.settings)
+    kept = row.settings if row.auth == table.auth else {}
+    row.auth, row.settings = table.auth, rules.checked_settings(table.system, table.auth, {**kept, **table.settings})
+    row.full_clean(exclude=["credential"])
+    new_secrets = _change_secrets(row, table.secrets, keep=before[0] == table.auth)
+    changed = new_secrets or before != (row.auth, row.settings)
+    if changed:
+        _save_account(row)
+    return changed
+
+
+def _save_account(row: Connection) -> None:
+    """Store the account; one that has now what it needs is ready, and what waited for that is due."""
+    if row.pk is None:
+        row.status = Connection.Status.READY if is_complete(row) else Connection.Status.INCOMPLETE
+        row.save()
+        return
+    row.save(update_fields=["auth", "settings"])
+    if not is_complete(row):
+        Connection.objects.filter(pk=row.pk).update(status=Connection.Status.INCOMPLETE, status_reason="")
+        return
+    systems.mark_ready(row)
+    for sharing in row.credential.connections.filter(status=Connection.Status.NEEDS_RECONNECT):
+        systems.mark_ready(sharing)
+
+
+def is_complete(connection: Connection) -> bool:
+    """Whether the account has all that its way in needs: an access token, or what it takes to get one."""
+    access = registry.entry(connection.system).access
+    known = oauth.account(connection)
+    try:
+        access.base_url(known, outgoing.vendor_urls())
+        if access.headers(known, oauth.secrets_of(connection.credential)):
+            return True
+    except Misconfigured:
+        pass
+    return oauth.token_call(connection) is not None
+
+
+def _change_secrets(row: Connection, given: Mapping[str, str], *, keep: bool) -> bool:
+    """Store the secrets that the file gives differently than last time; tokens that were refreshed since stay."""
+    held = _held(row) if keep else {}
+    applied: dict[str, str] = held.get(APPLIED, {})
+    digests = {name: _digest(name, value) for name, value in given.items()}
+    new = {name for name, digest in digests.items() if applied.get(name) != digest}
+    if not new and keep:
+        return False
+    secrets = {**held, **{name: given[name] for name in new}, APPLIED: applied | digests}
+    if new and "access_token" not in new:
+        secrets = _without_old_token(row, secrets)
+    row.credential = _stored(row, json.dumps(secrets))
+    return True
+
+
+def _held(row: Connection) -> dict[str, Any]:
+    """Return the secrets as they are now, locked against a refresh where the database can lock rows."""
+    secrets: dict[str, Any] = json.loads(Credential.objects.select_for_update().get(pk=row.credential_id).secrets)
+    return secrets
+
+
+def _without_old_token(row: Connection, secrets: dict[str, Any]) -> dict[str, Any]:
+    """Leave out an access token that came from other secrets, where the new ones can get another."""
+    rest = {name: value for name, value in secrets.items() if name != "access_token"}
+    return secrets if oauth.token_call(row, rest) is None else rest
+
+
+def _stored(row: Connection, secrets: str) -> Credential:
+    if row.pk is None:
+        return Credential.objects.create(secrets=secrets)
+    rows = Credential.objects.filter(pk=row.credential_id)
+    rows.update(secrets=secrets, version=F("version") + 1, expires_at=None, scope="", changed_at=timezone.now())
+    return rows.get()
+
+
+def _digest(name: str, secret: str) -> str:
+    """Return what tells whether the file gives another secret than last time, without keeping it twice."""
+    return salted_hmac(f"integrations.configuration.{name}", secret, algorithm="sha256").hexdigest()
+
+
+def _apply_intake(row: Connection, secrets: tuple[str, ...] | None) -> bool:
+    intake, _ = Intake.objects.get_or_create(connection=row)
+    if secrets is None or json.loads(intake.secrets) == list(secrets):
+        return False
+    Intake.objects.filter(pk=intake.pk).update(secrets=json.dumps(secrets))
+    return True
+
+
+# --- Routes ----------------------------------------------------------------------------------------------------------
+
+
+def _apply_route(table: RouteTable) -> dict[str, Any]:
+    row = Route.objects.select_related("source", "destination").filter(slug=table.slug).first()
+    created = row is None
+    if row is None:
+        row = Route(slug=table.slug)
+        _require(table)
+    changed = _change_route(row, table)
+    if created:
+        new_route_rows(row)
+    changed |= _apply_statuses(row, table.statuses)
+    changed |= _apply_fields(row, table.fields)
+    return {"route": row.slug, "change": _change(created=created, changed=changed)}
+
+
+def _require(table: RouteTable) -> None:
+    for name, value in (("source", table.source), ("destination", table.destination), ("kinds", table.kinds)):
+        if value is None:
+            raise Misconfigured(f'"{name}" is missing')
+
+
+def _change_route(row: Route, table: RouteTable) -> bool:
+    before = None if row.pk is None else (row.source_id, row.destination_id, row.kinds, row.options)
+    if table.source is not None:
+        row.source = _connection("source", table.source)
+    if table.destination is not None:
+        row.destination = _connection("destination", table.destination)
+    row.kinds = row.kinds if table.kinds is None else table.kinds
+    row.options = {**row.options, **table.options}
+    row.full_clean()
+    changed = before != (row.source_id, row.destination_id, row.kinds, row.options)
+    if changed:
+        row.save()
+    return changed
+
+
+def _connection(end: str, slug: str) -> Connection:
+    found = Connection.objects.filter(slug=slug).first()
+    if found is None:
+        known = list(Connection.objects.values_list("slug", flat=True))
+        raise Misconfigured(f'{end}: there is no connection "{slug}"{rules.near(slug, known)}')
+    return found
+
+
+def new_route_rows(route: Route) -> None:
+    """Give a new route its system's default mappings: fields, and where there is a workflow a status for every state."""
+    system = registry.entry(route.destination.system).system
+    fields = [FieldMapping(route=route, kind=row.kind, target=row.target, template=row.template) for row in system.defaults]
+    FieldMapping.objects.bulk_create(fields)
+    if system.statuses:
+        states = dict.fromkeys([*STATES, *system.statuses])
+        StatusMapping.objects.bulk_create(
+            [StatusMapping(route=route, state=state, status=system.statuses.get(state, "")) for state in states]
+        )
+
+
+def _apply_statuses(route: Route, statuses: Mapping[str, str]) -> bool:
+    system = registry.entry(route.destination.system).system
+    if statuses and not system.statuses:
+        raise Misconfigured(f"[route.statuses]: {system.label} has no workflow: leave the table out")
+    changed = False
+    for state, status in statuses.items():
+        row, created = StatusMapping.objects.get_or_create(route=route, state=state, defaults={"status": status})
+        if created or row.status != status:
+            row.status = status
+            row.full_clean()
+            row.save(update_fields=["status"])
+            changed = True
+    return changed
+
+
+def _apply_fields(route: Route, fields: Mapping[str, Mapping[str, str]]) -> bool:
+    wanted = [(kind, target, template) for kind, templates in fields.items() for target, template in templates.items()]
+    return sum(_apply_template(route, *row) for row in wanted) > 0
+
+
+def _apply_template(route: Route, kind: str, target: str, template: str) -> bool:
+    rows = FieldMapping.objects.filter(route=route, kind=kind, target=target)
+    if not template:
+        return bool(rows.delete()[0])
+    row = rows.first() or FieldMapping(route=route, kind=kind, target=target)
+    if row.template == template:
+        return False
+    row.template, row.problem = template, ""  # what the destination refused may have been the old template's value
+    row.full_clean()
+    row.save()
+    return True

@@ -1,0 +1,251 @@
+"""Compare what should be with what was last written, and write only what differs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from django.utils import timezone
+
+from audit import ledger
+from audit.states import Outcome
+from integrations import bindings
+from integrations.bindings import Begun, Writer
+from integrations.core.documents import Bound, Document, Link, Written, changed_fields, hashes
+from integrations.core.errors import ConnectorError, Missing, Rejected, Transient
+from integrations.core.ports import Destination, Trace
+from integrations.core.records import CUSTOMER, Snapshot
+from integrations.models import Binding, FieldMapping, Route
+
+CLOCKS_APART = timedelta(minutes=5)
+UNANSWERED = "no_answer"
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One job's snapshot on its way into one destination."""
+
+    route: Route
+    adapter: Destination
+    writer: Writer
+    snapshot: Snapshot
+    known: dict[tuple[str, str], Binding] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    results: set[str] = field(default_factory=set)
+
+    @property
+    def trace(self) -> Trace:
+        """What the written record says about its origin."""
+        return Trace(timezone.now(), str(self.writer.job.pk))
+
+
+def bring(arrival: Arrival) -> Outcome:
+    """Make the destination hold what the snapshot says; raises ConnectorError at the first failure."""
+    job = arrival.writer.job
+    arrival.adapter.prepare()
+    documents = arrival.adapter.documents(job.kind, arrival.snapshot, arrival.trace)
+    arrival.notes += arrival.adapter.notes
+    _learn_bindings(arrival, documents)
+    for document in documents:
+        _converge(arrival, document)
+    if job.kind != CUSTOMER and "payment" in arrival.route.kinds:
+        _remove_children(arrival, documents)
+    return ledger.outcome_of_success(_result(arrival), notes=dict.fromkeys(arrival.notes))
+
+
+def bring_deletion(arrival: Arrival) -> Outcome:
+    """Carry out what the route wants for a record that no longer exists at the source."""
+    job = arrival.writer.job
+    deleted = arrival.route.options.get("on_delete") == "delete"
+    if deleted:
+        _delete_all(arrival)
+    arrival.adapter.prepare()
+    documents = [
+        document
+        for document in arrival.adapter.gone(job.kind, job.key, arrival.trace)
+        if not (deleted and document.kind in arrival.adapter.deletable)
+    ]
+    _learn_bindings(arrival, documents)
+    for document in documents:
+        _converge(arrival, document)
+    return ledger.outcome_of_success("deleted")
+
+
+def _delete_all(arrival: Arrival) -> None:
+    rows = bindings.of_record(arrival.route.pk, arrival.writer.job.key)
+    below = bindings.children(arrival.route.pk, arrival.writer.job.key, arrival.adapter.deletable)
+    for row in below + [row for row in rows if row.kind in arrival.adapter.deletable]:
+        _remove(arrival, row)
+
+
+def _result(arrival: Arrival) -> str:
+    for result in ("created", "updated"):
+        if result in arrival.results:
+            return result
+    return "unchanged"
+
+
+def _learn_bindings(arrival: Arrival, documents: Sequence[Document]) -> None:
+    pairs: set[tuple[str, str]] = set()
+    for document in documents:
+        pairs.add((document.kind, document.key))
+        links = [*document.fields.values(), document.parent]
+        pairs |= {(link.kind, link.key) for link in links if isinstance(link, Link)}
+    arrival.known = bindings.of(arrival.route.pk, pairs)
+
+
+# --- One document -------------------------------------------------------------------------------------------------
+
+
+def _converge(arrival: Arrival, document: Document, *, again: bool = False) -> None:
+    document = _resolved(arrival, document)
+    row = arrival.known.get((document.kind, document.key))
+    if row is not None and row.state == Binding.State.LOST and not arrival.writer.job.force:
+        raise Rejected("the remote object has vanished: decide, then replay with force to make a new one", code="lost")
+    wanted = hashes(document.fields)
+    vanished = () if document.partial or row is None else tuple(name for name in row.hashes if name not in wanted)
+    changed = changed_fields(wanted, row.hashes if row else {}) | frozenset(vanished)
+    if row is not None and row.state == Binding.State.BOUND and not changed and not arrival.writer.job.force:
+        arrival.results.add("unchanged")
+        return
+    row = _settle_doubt(arrival, document, row)
+    full = replace(document, fields={**document.fields, **dict.fromkeys(vanished)})
+    try:
+        _write(arrival, full, row, changed, wanted)
+    except Missing:
+        if again or row is None or not row.remote_id or document.kind not in arrival.adapter.children:
+            _lose(arrival, document)
+            raise
+        _converge_anew(arrival, document)
+
+
+def _converge_anew(arrival: Arrival, document: Document) -> None:
+    """A child that vanished is made again: nobody's work hangs on it."""
+    row = arrival.known.pop((document.kind, document.key))
+    bindings.forget(row)
+    _converge(arrival, document, again=True)
+
+
+def _resolved(arrival: Arrival, document: Document) -> Document:
+    """Put remote ids in the place of links; an organization that is not bound yet is made with name and key only."""
+    fields = {name: _remote_id(arrival, value) if isinstance(value, Link) else value for name, value in document.fields.items()}
+    return replace(document, fields=fields)
+
+
+def _remote_id(arrival: Arrival, link: Link) -> str:
+    row = arrival.known.get((link.kind, link.key))
+    if row is None or not row.remote_id:
+        stub = arrival.adapter.stub(arrival.snapshot, arrival.trace)
+        if stub is None or (stub.kind, stub.key) != (link.kind, link.key):
+            raise Transient(f"the {link.kind} it belongs to is not there yet", code="parent_missing")
+        _converge(arrival, stub)
+        row = arrival.known[(link.kind, link.key)]
+    return row.remote_id
+
+
+def _settle_doubt(arrival: Arrival, document: Document, row: Binding | None) -> Binding | None:
+    """Before a create that must not be repeated: find what an earlier try, or a lost memory, may have left.
+
+    Returns the binding to go on with; raises Transient while the destination's index may still lag.
+    """
+    unsure = row is None or not row.remote_id
+    if document.upsert or not unsure:
+        return row
+    if row is None and _remembered(document):
+        return None
+    found = arrival.adapter.find(document, _bound(arrival, document, row, frozenset()))
+    if len(found) > 1:
+        raise Rejected("more than one remote object carries this record's key", code="twins", words=", ".join(found))
+    if found:
+        begun = bindings.begin(arrival.writer, document, parent=_parent_key(document), title=arrival.writer.job.title)
+        bindings.adopt(begun.row, found[0])
+        arrival.known[(document.kind, document.key)] = begun.row
+        return begun.row
+    look = bindings.next_look(row) if row is not None else None
+    if look is not None:
+        raise Transient("an earlier create may still turn up", code="create_in_doubt", not_before=look, counted=False)
+    return row
+
+
+def _remembered(document: Document) -> bool:
+    """Whether our memory reaches back beyond the record's birth: then no binding means that nothing was written."""
+    since = ledger.remembers_since()
+    return not document.find_lags and since is not None and document.created_at is not None and document.created_at > since + CLOCKS_APART
+
+
+def _bound(arrival: Arrival, document: Document, row: Binding | None, changed: frozenset[str]) -> Bound:
+    parent = arrival.known.get((document.parent.kind, document.parent.key)) if document.parent else None
+    return Bound(
+        remote_id=row.remote_id if row else "",
+        parent_id=parent.remote_id if parent else "",
+        facts={**(parent.facts if parent else {}), **(row.facts if row else {})},
+        changed=changed,
+    )
+
+
+def _parent_key(document: Document) -> str:
+    return document.parent.key if document.parent and document.parent.key != document.key else ""
+
+
+def _write(arrival: Arrival, document: Document, row: Binding | None, changed: frozenset[str], wanted: Mapping[str, str]) -> None:
+    if document.parent is not None:
+        _remote_id(arrival, document.parent)
+    begun = bindings.begin(arrival.writer, document, parent=_parent_key(document), title=arrival.writer.job.title)
+    try:
+        written = arrival.adapter.write(document, _bound(arrival, document, row, changed))
+    except ConnectorError as error:
+        _after_failure(document, begun, error)
+        raise
+    if written.withheld:
+        bindings.abandon(begun)
+        arrival.notes += written.notes
+        return
+    bindings.done(begun.row, document, written, wanted, arrival.writer)
+    arrival.known[(document.kind, document.key)] = begun.row
+    arrival.notes += written.notes
+    arrival.results.add("updated" if begun.before == Binding.State.BOUND or not written.created else "created")
+    _rest(arrival, written)
+
+
+def _after_failure(document: Document, begun: Begun, error: ConnectorError) -> None:
+    """Keep the doubt only where there is one: a refusal and an unsent request changed nothing."""
+    if not isinstance(error, Transient) or error.unsent:
+        bindings.abandon(begun)
+    elif not document.upsert and not begun.row.remote_id and not document.find_lags and error.code != UNANSWERED:
+        bindings.look_at_once(begun.row)
+    elif not document.upsert and not begun.row.remote_id and error.not_before is None:
+        error.not_before = bindings.next_look(begun.row)
+
+
+def _lose(arrival: Arrival, document: Document) -> None:
+    """Mark what has vanished: the object itself, or the one it hangs on."""
+    link = document.parent if document.upsert or document.kind in arrival.adapter.children else None
+    row = arrival.known.get((link.kind, link.key) if link else (document.kind, document.key))
+    if row is not None:
+        bindings.lose(row)
+
+
+def _rest(arrival: Arrival, written: Written) -> None:
+    """Let a mapping rest whose field the destination does not take, until provision has mended it."""
+    for target, reason in written.dropped.items():
+        FieldMapping.objects.filter(route=arrival.route, target=target).update(problem=reason[:500])
+        arrival.notes.append("field_dropped")
+
+
+# --- Children that are gone ---------------------------------------------------------------------------------------
+
+
+def _remove_children(arrival: Arrival, documents: Sequence[Document]) -> None:
+    wanted = {(document.kind, document.key) for document in documents}
+    for row in bindings.children(arrival.route.pk, arrival.writer.job.key, arrival.adapter.children):
+        if (row.kind, row.key) not in wanted:
+            _remove(arrival, row)
+            arrival.results.add("updated")
+
+
+def _remove(arrival: Arrival, row: Binding) -> None:
+    if row.remote_id:
+        if not ledger.renew(arrival.writer.attempt):
+            raise bindings.ClaimLost
+        parent = bindings.of_record(arrival.route.pk, row.parent)
+        arrival.adapter.remove(row.kind, Bound(row.remote_id, parent[0].remote_id if parent else "", row.facts))
+    bindings.forget(row)

@@ -1,0 +1,226 @@
+"""What a source and a destination must offer, and what the product hands to them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from integrations.core.documents import Bound, Document, Written
+from integrations.core.records import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """One field mapping: the template fills the target field of what mirrors records of this kind.
+
+    `remote` is the destination's own id for the field where that differs from `target` (Jira: customfield_10101).
+    `problem` is the destination's reason for refusing the field; such a rule rests until provision clears it.
+    """
+
+    kind: str
+    target: str
+    template: str
+    remote: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRule:
+    """An invoice state and the status it means; `via` lists statuses that may be passed through on the way."""
+
+    state: str
+    status: str
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A route as a value: what is wanted at the destination."""
+
+    route: str
+    kinds: tuple[str, ...]
+    options: Mapping[str, Any]
+    fields: tuple[FieldRule, ...]
+    statuses: tuple[StatusRule, ...] = ()
+
+    def rules(self, kind: str) -> list[FieldRule]:
+        """Return the field rules for one kind of record that are not resting."""
+        return [rule for rule in self.fields if rule.kind == kind and not rule.problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The audit trail that a synced record carries."""
+
+    synced_at: datetime
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a ping; `advice` says what to do when it failed."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a provision plan.
+
+    change   exists | create | created | by_hand (the account may not: `detail` tells an admin exactly what to add)
+    """
+
+    what: str
+    change: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDefault:
+    """A field mapping that every new route gets."""
+
+    kind: str
+    target: str
+    template: str
+
+
+class Shape(Protocol):
+    """What is known of the account's own set-up (fields, workflow), remembered per route between runs."""
+
+    def get(self, name: str) -> Any:
+        """Return the remembered JSON value, or None when there is none or it is too old."""
+
+    def put(self, name: str, value: Any) -> None:
+        """Remember a JSON value."""
+
+
+class Source(Protocol):
+    """A system that records are read from."""
+
+    def read(self, *, invoice: str = "", customer: str = "") -> Snapshot:
+        """Read the named invoice and/or customer (Wave numbers) as they are now, in one request.
+
+        A record that does not exist is None in the snapshot. Raises ConnectorError.
+        """
+
+    def invoice_of_payment(self, payment: str) -> str:
+        """Return the number of the invoice a payment belongs to, "" when there is no such payment."""
+
+    def ping(self) -> list[Check]:
+        """Prove the credentials against real resources; a failed check is returned, not raised."""
+
+
+class Destination(Protocol):
+    """A system that documents are written to. One object serves one route for one run."""
+
+    children: frozenset[str]  # document kinds that are removed when their record has gone from its parent
+    deletable: frozenset[str]  # document kinds that on_delete="delete" may delete
+    notes: list[str]  # codes of what `documents` left undone on purpose, e.g. status_unmapped
+
+    def prepare(self) -> None:
+        """Learn what `documents` needs to know of the account, unless it is remembered. Calls only when it is not."""
+
+    def documents(self, kind: str, snapshot: Snapshot, trace: Trace) -> Sequence[Document]:
+        """Return what should exist for the snapshot's customer or invoice, parents first. Makes no calls.
+
+        Raises Unmappable.
+        """
+
+    def stub(self, snapshot: Snapshot, trace: Trace) -> Document | None:
+        """Return the least document of the invoice's customer (name and key), for when it has no binding yet."""
+
+    def gone(self, kind: str, key: str, trace: Trace) -> Sequence[Document]:
+        """Return what marks a record that no longer exists at the source; nothing when that is left alone."""
+
+    def write(self, document: Document, bound: Bound) -> Written:
+        """Create or replace one remote object. Every call sends all fields, empty ones as null. Raises ConnectorError."""
+
+    def find(self, document: Document, bound: Bound) -> list[str]:
+        """Return the remote ids that carry the document's key (only asked for documents without upsert)."""
+
+    def remove(self, kind: str, bound: Bound) -> None:
+        """Delete one child object; one that is gone already is no error."""
+
+    def ping(self) -> list[Check]:
+        """Prove the credentials against real resources; a failed check is returned, not raised."""
+
+    def provision(self, *, dry_run: bool) -> list[Step]:
+        """Create the remote fields and objects that the route needs; safe to repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value a connection or route of a system takes, with the rule it must keep."""
+
+    name: str
+    required: bool = False
+    pattern: str = ""  # full match, case-sensitive
+    choices: tuple[str, ...] = ()
+    default: Any = None
+    advice: str = ""
+    of: type = str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthKind:
+    """One way into a system: the account settings and the secrets it needs."""
+
+    name: str
+    settings: tuple[Setting, ...] = ()
+    secrets: tuple[str, ...] = ()  # required
+    optional_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system's entry in the registry: everything the product must know to offer it."""
+
+    name: str
+    label: str
+    role: str  # source | destination
+    auths: tuple[AuthKind, ...]
+    options: tuple[Setting, ...] = ()  # of a route to this destination
+    summarises: bool = False  # a destination that sums invoices up on the customer's document: an invoice asks for its customer
+    defaults: tuple[FieldDefault, ...] = ()
+    statuses: Mapping[str, str] = field(default_factory=dict)  # defaults; empty: the system has no workflow
+    targets: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fixed target names per kind, for hints
+
+    def auth(self, name: str) -> AuthKind | None:
+        """Return the way in of that name."""
+        return next((kind for kind in self.auths if kind.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A connection as a value: which way in, and the settings it needs. No secrets."""
+
+    slug: str
+    system: str
+    auth: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCall:
+    """A request to a token endpoint; one of `form` and `json` is given."""
+
+    url: str
+    form: Mapping[str, str] | None = None
+    json: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a system's ways in work, as pure functions; `urls` maps setting names (WAVE_GRAPHQL_URL ...) to their values.
+
+    base_url      where the account's API is; raises Misconfigured for a subdomain, site or id that is no bare label
+    headers       what proves who we are; raises Misconfigured when a secret is missing
+    token_call    how to get a new access token, None when this way in has no such thing
+    """
+
+    base_url: Callable[[Account, Mapping[str, str]], str]
+    headers: Callable[[Account, Mapping[str, Any]], dict[str, str]]
+    token_call: Callable[[Account, Mapping[str, Any], Mapping[str, str]], TokenCall | None]

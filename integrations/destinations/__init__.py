@@ -1,0 +1,1 @@
+"""Systems that documents are written to: a folder each."""

@@ -1,0 +1,84 @@
+"""Contacts: a customer's address becomes a user and a member of the organization; users of other origin stay as they are."""
+
+from contextlib import suppress
+
+from integrations.core.documents import Bound, Document, Written
+from integrations.core.errors import Missing, Rejected
+from integrations.destinations.zendesk.client import Json, Saved, ZendeskClient
+
+
+def write(client: ZendeskClient, document: Document, bound: Bound) -> Written:
+    """Create or change the user of a customer, and put the user into the organization `bound.parent_id`.
+
+    The facts say whether the user is `ours`, and in which organization we put it.
+    """
+    saved, facts = _save(client, document, bound)
+    if bound.parent_id and facts.get("organization") != bound.parent_id:
+        _join(client, saved.id, bound.parent_id)
+        facts = {**facts, "organization": bound.parent_id}
+    return Written(saved.id, saved.created, facts)
+
+
+def _save(client: ZendeskClient, document: Document, bound: Bound) -> tuple[Saved, Json]:
+    facts, moved = dict(bound.facts), "email" in bound.changed
+    if bound.remote_id and facts.get("ours"):
+        with suppress(Missing):
+            return client.update_user(bound.remote_id, _content(document, with_email=moved)), facts
+        return _find_or_create(client, document)
+    if bound.remote_id and not moved:
+        return Saved(bound.remote_id, False, {}), facts  # somebody else's user: nothing of theirs is ours to change
+    return _find_or_create(client, document, by_key=not bound.remote_id)
+
+
+def _find_or_create(client: ZendeskClient, document: Document, *, by_key: bool = True) -> tuple[Saved, Json]:
+    """Return the user who carries the key or the address, or a new one, with what to remember.
+
+    Without `by_key` the key stays with the user who had the customer's former address.
+    """
+    keyed = client.users_keyed(document.key) if by_key else []
+    user = _only(keyed, "the key") or _only(client.users_with_email(str(document.fields["email"])), "the e-mail address")
+    if user is None:
+        content = _content(document, with_email=True)
+        saved = client.upsert_user(content if by_key else _without_key(content))
+        return saved, {"ours": saved.created}
+    if by_key and not user.get("external_id"):
+        client.update_user(str(user["id"]), {"external_id": document.key})
+    return Saved(str(user["id"]), False, user), {"ours": bool(keyed) and _says(user, document)}
+
+
+def _join(client: ZendeskClient, user: str, organization: str) -> None:
+    try:
+        client.add_membership(user, organization)
+    except Rejected as error:
+        # 422 says "already a member" and "no such organization" alike.
+        if error.code == "forbidden" or organization not in client.memberships(user):
+            client.require_organization(organization)
+            raise
+
+
+def _content(document: Document, *, with_email: bool) -> Json:
+    """Return the members of a user write.
+
+    Never role, custom_role_id or organization_id: they make agents, or take the user out of all other organizations.
+    A changed address is added beside the old one, so that mail from both is recognised.
+    https://developer.zendesk.com/api-reference/ticketing/users/users/
+    """
+    standard = {name: document.fields[name] for name in ("name", "phone") if name in document.fields}
+    content = {**standard, "external_id": document.key}
+    return {**content, "email": document.fields["email"], "skip_verify_email": True} if with_email else content
+
+
+def _without_key(content: Json) -> Json:
+    return {name: value for name, value in content.items() if name != "external_id"}
+
+
+def _says(user: Json, document: Document) -> bool:
+    """Say whether a user with our key looks exactly as we would create it: then it is ours, and an answer got lost."""
+    return all((user.get(name) or None) == document.fields.get(name) for name in ("name", "phone"))
+
+
+def _only(rows: list[Json], what: str) -> Json | None:
+    if len(rows) > 1:
+        ids = ", ".join(str(row.get("id")) for row in rows)
+        raise Rejected(f"GET /api/v2/users/search: several users have {what}: {ids}", code="ambiguous")
+    return rows[0] if rows else None

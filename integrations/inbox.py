@@ -1,0 +1,259 @@
+"""receive(): verify a webhook request, store it once, ask for its jobs; answer(): what the source is told."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from audit import ledger
+from audit.models import SyncJob
+from audit.states import CLOSED, State
+from integrations import asking, pipeline, registry, systems
+from integrations.core.events import Decision, Event, VerdictReason
+from integrations.models import Connection, Delivery, Intake, Route
+from integrations.models.secrets import WrongKeyError
+
+log = logging.getLogger(__name__)
+
+COUNT_EVERY = timedelta(seconds=10)
+LOOK_EVERY = 0.05  # seconds between looks at jobs that another worker runs for us
+COUNTERS = {
+    VerdictReason.MISSING: "unsigned",
+    VerdictReason.MALFORMED: "unsigned",
+    VerdictReason.BARE: "bare",
+    VerdictReason.MISMATCH: "forged",
+    VerdictReason.STALE: "stale_signed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the source is told: a status, and with a 503 the seconds until the next try makes sense."""
+
+    status: int
+    text: str
+    retry_after: int | None = None
+
+
+def receive(system: str, connection_id: UUID, headers: Mapping[str, str], body: bytes) -> Reply:
+    """Take one webhook request, as raw bytes, and do what WEBHOOK_ACK promises before the answer."""
+    try:
+        connection = Connection.objects.select_related("intake").filter(uuid=connection_id, system=system).first()
+    except WrongKeyError as error:
+        log.error("%s", error)
+        return Reply(503, "the webhook secret cannot be read", 60)
+    entry = registry.SOURCES.get(system)
+    if connection is None or entry is None or not hasattr(connection, "intake"):
+        return Reply(404, "unknown connection")
+    secrets = json.loads(connection.intake.secrets)
+    verdict = entry.verify(headers, body, secrets, time.time(), settings.WEBHOOK_TOLERANCE)
+    if not verdict.verified:
+        return _turn_away(connection, verdict.reason or VerdictReason.MISSING)
+    delivery = _store(connection, entry, body)
+    return _acknowledge(delivery)
+
+
+# --- Not verified -------------------------------------------------------------------------------------------------
+
+_uncounted: dict[int, Counter[str]] = {}
+_uncounted_lock = threading.Lock()
+
+
+def _turn_away(connection: Connection, reason: VerdictReason) -> Reply:
+    setup_until = connection.intake.setup_until
+    if reason is VerdictReason.MISSING and setup_until and setup_until > timezone.now():
+        # Wave probes the address when it is saved, before it has shown the secret.
+        Intake.objects.filter(pk=connection.intake.pk).update(probed_at=timezone.now())
+        return Reply(200, "set-up mode: nothing stored")
+    _count(connection.intake, COUNTERS[reason])
+    return Reply(401, "not verified: check the webhook secret and the clock" if reason is VerdictReason.STALE else "not verified")
+
+
+def _count(intake: Intake, counter: str) -> None:
+    """Count in memory and write at most once in 10 s, so that a flood of forgeries is no flood of writes.
+
+    A stale but rightly signed delivery says that something was missed: the next poll comes forward, at most once
+    per POLL_SECONDS.
+    """
+    now = timezone.now()
+    with _uncounted_lock:
+        counts = _uncounted.setdefault(intake.pk, Counter())
+        counts[counter] += 1
+        if intake.counted_at is not None and now - intake.counted_at < COUNT_EVERY:
+            return
+        taken, _uncounted[intake.pk] = counts, Counter()
+    changes = {name: F(name) + number for name, number in taken.items()}
+    if taken["stale_signed"] and (intake.poll_due_at is None or now - intake.poll_due_at >= timedelta(seconds=settings.POLL_SECONDS)):
+        changes["poll_due_at"] = now  # type: ignore[assignment]
+    free = Q(counted_at=None) | Q(counted_at__lte=now - COUNT_EVERY)
+    if not Intake.objects.filter(free, pk=intake.pk).update(counted_at=now, **changes):
+        with _uncounted_lock:
+            _uncounted[intake.pk] += taken
+
+
+# --- Stored once --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A stored delivery; `known` says that it came before."""
+
+    delivery: Delivery
+    known: bool
+    joined: bool = False
+
+
+def _store(connection: Connection, entry: registry.SourceEntry, body: bytes) -> _Stored:
+    event = entry.parse(body)
+    home = _home(connection, entry, event)
+    delivery = _delivery(home or connection, event, body)
+    try:
+        with transaction.atomic():
+            joined = _enter(delivery, home, entry, event)
+            delivery.save(force_insert=True)
+    except IntegrityError:
+        return _seen_again(delivery)
+    return _Stored(delivery, known=False, joined=joined)
+
+
+def _delivery(connection: Connection, event: Event | None, body: bytes) -> Delivery:
+    now = timezone.now()
+    return Delivery(
+        connection=connection,
+        event_type=event.type if event else "",
+        event_hash=hashlib.sha256((event.id if event else "").encode()).hexdigest(),
+        body_hash=hashlib.sha256(body).hexdigest(),
+        body=body,
+        received_at=now,
+        last_seen_at=now,
+    )
+
+
+def _home(connection: Connection, entry: registry.SourceEntry, event: Event | None) -> Connection | None:
+    """Return the connection of the business that the delivery is about, None when that is not connected.
+
+    The webhook belongs to the app: one URL and secret can carry several businesses.
+    """
+    own = entry.business(systems.account(connection))
+    if event is None or not event.business or not own or event.business == own:
+        return connection
+    others = Connection.objects.select_related("intake").filter(system=connection.system).exclude(pk=connection.pk)
+    return next((other for other in others if entry.business(systems.account(other)) == event.business), None)
+
+
+def _enter(delivery: Delivery, home: Connection | None, entry: registry.SourceEntry, event: Event | None) -> bool:
+    """Decide about the delivery, ask for its jobs and wake the workers; True when an open job was joined."""
+    delivery.decision, delivery.reason = _decide(home, event)
+    if delivery.decision != Decision.ACCEPTED or event is None or home is None:
+        return False
+    business = event.business or entry.business(systems.account(home))
+    kind, key = asking.subject_of(event, business)
+    if not key or not business:
+        delivery.decision, delivery.reason = Decision.QUARANTINED, "no_record"
+        return False
+    delivery.subject = key
+    customer_key = asking.customer_key_of(event, key)
+    asks = asking.asks_for(home, asking.routes_of(home, invoice_key=key), kind, key, customer_key=customer_key)
+    requested = ledger.request(asks)
+    own = [job for job, ask in zip(requested.jobs, asks, strict=True) if not ask.derived]
+    delivery.job_ids = [str(job.pk) for job in own]
+    delivery.reason = "" if own else "no_route"
+    if requested.jobs:
+        ledger.wake(job.pk for job in requested.jobs)
+    return bool(requested.joined)
+
+
+def _decide(home: Connection | None, event: Event | None) -> tuple[Decision, str]:
+    if event is None:
+        return Decision.QUARANTINED, "unreadable"
+    if home is None:
+        return Decision.IGNORED, "business_not_connected"
+    if any(fnmatchcase(event.type, pattern) for pattern in settings.WAVE_EVENTS_IGNORED):
+        return Decision.IGNORED, "by_name"
+    if event.type not in settings.WAVE_EVENTS_HANDLED:
+        return Decision.UNKNOWN, "unknown_event"
+    return Decision.ACCEPTED, ""
+
+
+def _seen_again(delivery: Delivery) -> _Stored:
+    same = Delivery.objects.filter(connection=delivery.connection, event_hash=delivery.event_hash, body_hash=delivery.body_hash)
+    same.update(seen=F("seen") + 1, last_seen_at=timezone.now())
+    return _Stored(same.get(), known=True)
+
+
+# --- The answer ---------------------------------------------------------------------------------------------------
+
+
+def _acknowledge(stored: _Stored) -> Reply:
+    ids = [UUID(pk) for pk in stored.delivery.job_ids]
+    if settings.WEBHOOK_ACK == "stored" or not ids:
+        return Reply(200, stored.delivery.decision)
+    end = time.monotonic() + settings.WEBHOOK_DEADLINE
+    redelivery = stored.known or stored.joined
+    jobs = _own(ids)
+    while _unfinished(jobs) and time.monotonic() < end:
+        ran = pipeline.run([job.pk for job in jobs], started_by="webhook", redelivery=redelivery, budget=end - time.monotonic())
+        jobs = _own(ids)
+        if not ran and not any(job.state == State.RUNNING or _due_before(job, end) for job in _unfinished(jobs)):
+            break
+        redelivery = False  # once is enough: after that the job's own due time counts
+        if not ran:
+            time.sleep(LOOK_EVERY)
+    return _reply(jobs)
+
+
+def _due_before(job: SyncJob, end: float) -> bool:
+    seconds = (job.due_at - timezone.now()).total_seconds()
+    return job.state == State.PENDING and seconds < end - time.monotonic()
+
+
+def _own(ids: Iterable[UUID]) -> list[SyncJob]:
+    """Return the delivery's jobs; one that was superseded is answered for by the newest of its record and route."""
+    jobs = list(SyncJob.objects.filter(pk__in=list(ids)))
+    return [_newest(job) if job.state == State.SUPERSEDED else job for job in jobs]
+
+
+def _newest(job: SyncJob) -> SyncJob:
+    return SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key).latest("created_at")
+
+
+def _unfinished(jobs: Iterable[SyncJob]) -> list[SyncJob]:
+    """Return the jobs that have not come to an end, but for those of a route that a person has paused."""
+    waiting = [job for job in jobs if job.state not in CLOSED]
+    if not waiting:
+        return []
+    paused = set(Route.objects.filter(pk__in=[job.route_id for job in waiting]).exclude(paused_at=None).values_list("pk", flat=True))
+    return [job for job in waiting if job.route_id not in paused]
+
+
+def _reply(jobs: list[SyncJob]) -> Reply:
+    """Return the row of the design's table: 200 when nothing more comes of a redelivery."""
+    waiting = _unfinished(jobs)
+    gave_up = [job for job in jobs if job.state == State.DEAD and job.error_code in ("gave_up", "crashed")]
+    if not waiting and not gave_up:
+        return Reply(200, "done")
+    return Reply(503, "not done yet", _seconds_until(waiting))
+
+
+def _seconds_until(waiting: list[SyncJob]) -> int:
+    due = [job.due_at for job in waiting if job.state == State.PENDING]
+    if not due:
+        return 60
+    return _bounded(min(due) - timezone.now())
+
+
+def _bounded(wait: timedelta) -> int:
+    return min(3600, max(1, round(wait.total_seconds())))
+

@@ -1,0 +1,72 @@
+"""manage.py worker: run django-q2's cluster and look after it."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+from django_q.tasks import async_task
+
+from audit import ledger
+
+LOOK_EVERY = 1.0  # seconds
+STOP_PATIENCE = 60  # seconds: a cluster that is told to stop finishes what it has fetched
+STALE_AFTER = ledger.HEARTBEAT_GAP
+
+
+class _StopError(Exception):
+    """We were told to stop."""
+
+
+def _stop(signum: int, frame: Any) -> None:
+    raise _StopError
+
+
+class Command(BaseCommand):
+    help = "Run the workers: start a cluster, wake it when a job falls due, restart it when its heartbeat is stale."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
+        cluster = self._start()
+        try:
+            while True:
+                time.sleep(LOOK_EVERY)
+                if cluster.poll() is not None or self._stale():
+                    self.stderr.write("the worker cluster is gone or hangs: starting a new one")
+                    self._end(cluster, patience=5)
+                    cluster = self._start()
+                self._wake()
+        except _StopError:
+            self._end(cluster, patience=STOP_PATIENCE)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._started = time.monotonic()
+        async_task("integrations.tasks.beat")  # the schedule's first beat may be a minute away
+        return subprocess.Popen([sys.executable, sys.argv[0], "qcluster"])  # noqa: S603 - our own command
+
+    def _stale(self) -> bool:
+        """Whether the cluster has had time to beat and did not: one killed idle worker hangs it silently."""
+        if time.monotonic() - self._started < STALE_AFTER.total_seconds():
+            return False
+        with contextlib.suppress(DatabaseError):
+            return ledger.remembers_since() is None
+        return False
+
+    def _wake(self) -> None:
+        """Wake a worker for a job that fell due; django-q2 has no delays of its own."""
+        with contextlib.suppress(DatabaseError):
+            if ledger.anything_due():
+                ledger.wake()
+
+    def _end(self, cluster: subprocess.Popen[bytes], *, patience: float) -> None:
+        cluster.terminate()
+        try:
+            cluster.wait(patience)
+        except subprocess.TimeoutExpired:
+            cluster.kill()
+            cluster.wait()

@@ -1,0 +1,1 @@
+"""Wave Accounting as a source."""

@@ -1,0 +1,76 @@
+"""The GraphQL documents that we send; a test validates each one against Wave's schema.
+
+https://developer.waveapps.com/hc/en-us/articles/360019968212 (API reference). Text arguments are always variables.
+"""
+
+PAGE_SIZE = 100  # the largest that nobody reports to be refused
+
+_MONEY = "fragment Amount on Money { minorUnitValue currency { code exponent } }"
+
+_CUSTOMER = """
+fragment Person on Customer {
+  id name firstName lastName displayId email phone mobile website isArchived createdAt modifiedAt
+  currency { code }
+  address { addressLine1 addressLine2 city postalCode province { name } country { name } }
+  outstandingAmount { ...Amount }
+  overdueAmount { ...Amount }
+}"""
+
+_INVOICE = """
+fragment Bill on Invoice {
+  id invoiceNumber status title poNumber memo invoiceDate dueDate viewUrl pdfUrl createdAt modifiedAt
+  currency { code exponent }
+  total { ...Amount }
+  amountDue { ...Amount }
+  amountPaid { ...Amount }
+  customer { ...Person }
+  payments {
+    id amount paymentDate paymentMethod state memo active transactionType createdAt
+    paymentCurrency { code exponent }
+    originInvoicePayment { id }
+  }
+}"""
+
+_OPEN = f"""
+fragment Open on Business {{
+  openInvoices: invoices(customerId: $customer, sort: [AMOUNT_DUE_DESC], page: $page, pageSize: {PAGE_SIZE}) {{
+    pageInfo {{ currentPage totalPages }}
+    edges {{ node {{ id invoiceNumber status dueDate amountDue {{ ...Amount }} }} }}
+  }}
+}}"""
+
+_BUSINESS = "id name timezone currency { code }"
+_READ_INVOICE = "invoice(id: $invoice) { ...Bill }"
+_READ_CUSTOMER = "customer(id: $customer) { ...Person } ...Open"
+
+# One document per question instead of @include: whether Wave takes directives is not known.
+BUSINESS = f"query Business($business: ID!) {{ business(id: $business) {{ {_BUSINESS} }} }}"
+INVOICE = f"""query Invoice($business: ID!, $invoice: ID!) {{ business(id: $business) {{ {_BUSINESS} {_READ_INVOICE} }} }}
+{_INVOICE}{_CUSTOMER}
+{_MONEY}"""
+CUSTOMER = f"""query Customer($business: ID!, $customer: ID!, $page: Int!) {{ business(id: $business) {{ {_BUSINESS} {_READ_CUSTOMER} }} }}
+{_CUSTOMER}{_OPEN}
+{_MONEY}"""
+INVOICE_AND_CUSTOMER = f"""query InvoiceAndCustomer($business: ID!, $invoice: ID!, $customer: ID!, $page: Int!) {{
+  business(id: $business) {{ {_BUSINESS} {_READ_INVOICE} {_READ_CUSTOMER} }}
+}}
+{_INVOICE}{_CUSTOMER}{_OPEN}
+{_MONEY}"""
+OPEN_INVOICES = f"""query OpenInvoices($business: ID!, $customer: ID!, $page: Int!) {{ business(id: $business) {{ ...Open }} }}
+{_OPEN}
+{_MONEY}"""
+
+INVOICE_OF_PAYMENT = (
+    "query InvoiceOfPayment($business: ID!, $payment: ID!) { business(id: $business) { invoicePayment(id: $payment) { invoice { id } } } }"
+)
+
+USER = "query User { user { id defaultEmail } }"
+BUSINESSES = """query Businesses($page: Int!) {
+  businesses(page: $page, pageSize: 50) { pageInfo { currentPage totalPages } edges { node { id name isArchived } } }
+}"""
+CUSTOMERS_PAGE = (
+    "query CustomersPage($business: ID!) { business(id: $business) { customers(page: 1, pageSize: 1) { edges { node { id } } } } }"
+)
+INVOICES_PAGE = (
+    "query InvoicesPage($business: ID!) { business(id: $business) { invoices(page: 1, pageSize: 1) { edges { node { id } } } } }"
+)

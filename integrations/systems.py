@@ -1,0 +1,249 @@
+"""Turns rows into ready adapters: client, credentials, limits, plan and what is remembered of the account."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import requests
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from audit import ledger
+from audit.models import Hold
+from integrations import limits, oauth, outgoing, registry
+from integrations.core.errors import ConnectorError, Disconnected, Misconfigured
+from integrations.core.ports import Account, Check, Destination, FieldRule, Plan, Setting, Source, StatusRule
+from integrations.http import ApiClient, Recorder, Silent
+from integrations.models import Connection, Credential, RemoteShape, Route
+
+SHAPE_KEEPS = timedelta(hours=24)
+OK_NOTED_EVERY = timedelta(minutes=1)
+_sessions = threading.local()
+
+
+# --- Adapters ------------------------------------------------------------------------------------------------------
+
+
+def account(connection: Connection) -> Account:
+    """Return the connection as a value, without secrets."""
+    return oauth.account(connection)
+
+
+def source(connection: Connection, *, recorder: Recorder | None = None, deadline: float | None = None, insist: bool = False) -> Source:
+    """Return the adapter of a source connection; `deadline` is a time.monotonic(). Raises Misconfigured."""
+    entry = registry.SOURCES.get(connection.system)
+    if entry is None:
+        raise Misconfigured(f'"{connection.system}" is no source')
+    return entry.build(_client(connection, recorder, deadline, insist=insist), account(connection), settings.BUSINESS_TIME_ZONE)
+
+
+def destination(route: Route, *, recorder: Recorder | None = None, deadline: float | None = None, insist: bool = False) -> Destination:
+    """Return the adapter for a route's destination; `deadline` is a time.monotonic(). Raises Misconfigured."""
+    client = _client(route.destination, recorder, deadline, insist=insist)
+    return _destination_entry(route.destination).build(client, plan(route), DatabaseShape(route))
+
+
+def _destination_entry(connection: Connection) -> registry.DestinationEntry:
+    entry = registry.DESTINATIONS.get(connection.system)
+    if entry is None:
+        raise Misconfigured(f'"{connection.system}" is no destination')
+    return entry
+
+
+def _client(connection: Connection, recorder: Recorder | None, deadline: float | None, *, insist: bool) -> ApiClient:
+    entry = registry.entry(connection.system)
+    known = account(connection)
+    return ApiClient(
+        base_url=outgoing.checked_url(entry.access.base_url(known, outgoing.vendor_urls())),
+        auth=ConnectionAuth(connection, insist=insist),
+        session=_session(connection.pk),
+        recorder=OkNoting(recorder or Silent(), connection),
+        timeout=outgoing.timeout(),
+        unauthorized=entry.unauthorized,
+        gate=limits.gate_of(connection),
+        deadline=deadline,
+    )
+
+
+def _session(connection_id: int) -> requests.Session:
+    """Return this thread's session to the account: its sockets stay open between runs, nothing else is kept."""
+    sessions: dict[int, requests.Session] = _sessions.__dict__.setdefault("by_connection", {})
+    if connection_id not in sessions:
+        sessions[connection_id] = outgoing.PlainSession()
+    return sessions[connection_id]
+
+
+@dataclass(slots=True)
+class ConnectionAuth:
+    """The credentials of a connection; the row is loaded when the first request is about to go out.
+
+    insist   a person asks: try even what is marked as needing to be reconnected
+    """
+
+    connection: Connection
+    insist: bool = False
+    _credential: Credential | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that prove who we are now. Raises Disconnected, Transient."""
+        if self._credential is None:
+            self._credential = oauth.ensure_token(self.connection.pk, insist=self.insist)
+        return self._headers_from(self._credential)
+
+    def renew(self, stale: dict[str, str]) -> bool:
+        """Get other credentials after a 401: those that another worker stored meanwhile, else refreshed ones."""
+        current = Credential.objects.get(pk=self.connection.credential_id)
+        if self._headers_from(current) == stale:
+            current = oauth.refreshed(self.connection.pk, current.version, insist=self.insist)
+        self._credential = current
+        return True
+
+    def _headers_from(self, credential: Credential) -> dict[str, str]:
+        access = registry.entry(self.connection.system).access
+        try:
+            headers = access.headers(account(self.connection), oauth.secrets_of(credential))
+        except Misconfigured as error:
+            raise Disconnected(f"{self.connection.slug} is not connected yet: {error}", code="incomplete") from None
+        if not headers:  # never an anonymous call: some answer 200
+            raise Disconnected(f"{self.connection.slug} is not connected yet", code="incomplete")
+        return headers
+
+
+@dataclass(slots=True)
+class OkNoting:
+    """A recorder that also notes on the connection that a call went well, at most once a minute."""
+
+    recorder: Recorder
+    connection: Connection
+
+    def sending(self, method: str, path: str) -> Any:
+        """Pass it on."""
+        return self.recorder.sending(method, path)
+
+    def answered(self, token: Any, status: int | None, milliseconds: int, request_id: str) -> None:
+        """Pass it on, and note a success."""
+        self.recorder.answered(token, status, milliseconds, request_id)
+        if status is not None and status < 400:
+            self._note()
+
+    def _note(self) -> None:
+        now = timezone.now()
+        if self.connection.last_ok_at is not None and self.connection.last_ok_at > now - OK_NOTED_EVERY:
+            return
+        old = Q(last_ok_at=None) | Q(last_ok_at__lte=now - OK_NOTED_EVERY)
+        Connection.objects.filter(old, pk=self.connection.pk).update(last_ok_at=now)
+        self.connection.last_ok_at = now
+
+
+# --- A route as a value --------------------------------------------------------------------------------------------
+
+
+def plan(route: Route) -> Plan:
+    """Return the route with its mappings as a value; options that were never set have their defaults."""
+    options = _with_defaults(registry.entry(route.destination.system).system.options, route.options)
+    fields = tuple(
+        FieldRule(row.kind, row.target, row.template, remote=row.remote, problem=row.problem) for row in route.field_mappings.order_by("id")
+    )
+    statuses = tuple(StatusRule(row.state, row.status, via=_listed(row.via)) for row in route.status_mappings.order_by("id"))
+    return Plan(route.slug, tuple(route.kinds), options, fields, statuses)
+
+
+def _with_defaults(known: tuple[Setting, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {setting.name: setting.default for setting in known} | dict(given)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@dataclass(slots=True)
+class DatabaseShape:
+    """What is remembered of a destination account for one route. One query loads it; a day makes it unknown again."""
+
+    route: Route
+    _values: dict[str, Any] | None = None
+
+    def get(self, name: str) -> Any:
+        """Return the remembered JSON value, or None."""
+        return self._loaded().get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        """Remember a JSON value; None forgets it."""
+        self._loaded()[name] = value
+        if value is None:
+            RemoteShape.objects.filter(route=self.route, name=name).delete()
+        else:
+            RemoteShape.objects.update_or_create(route=self.route, name=name, defaults={"value": value, "learnt_at": timezone.now()})
+
+    def _loaded(self) -> dict[str, Any]:
+        if self._values is None:
+            rows = RemoteShape.objects.filter(route=self.route, learnt_at__gt=timezone.now() - SHAPE_KEEPS)
+            self._values = dict(rows.values_list("name", "value"))
+        return self._values
+
+
+@dataclass(slots=True)
+class PassingShape:
+    """What is learnt of an account that has no route yet: remembered while somebody looks at it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        """Return the remembered value, or None."""
+        return self.values.get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        """Remember a value."""
+        self.values[name] = value
+
+
+# --- Ping ----------------------------------------------------------------------------------------------------------
+
+
+def ping(connection: Connection) -> list[Check]:
+    """Prove an account against its real resources, a destination once per route.
+
+    When everything holds, a connection that was not ready is ready and its blocked jobs are due.
+    """
+    try:
+        checks = [check for adapter in _adapters(connection) for check in adapter.ping()]
+    except ConnectorError as error:
+        checks = [Check("call", ok=False, detail=str(error), advice=ADVICE.get(type(error).__name__, ""))]
+    except Misconfigured as error:
+        checks = [Check("set-up", ok=False, detail=str(error), advice="correct the connection's settings")]
+    if checks and all(check.ok for check in checks):
+        mark_ready(connection)
+    return checks
+
+
+ADVICE = {
+    "Disconnected": "connect the account again, or enter new credentials",
+    "Transient": "try again in a few minutes",
+    "Rejected": "check what the account may do",
+    "Missing": "check the connection's settings",
+}
+
+
+def _adapters(connection: Connection) -> list[Source] | list[Destination]:
+    if connection.system in registry.SOURCES:
+        return [source(connection, insist=True)]
+    routes = list(Route.objects.filter(destination=connection).select_related("destination"))
+    if routes:
+        return [destination(route, insist=True) for route in routes]
+    entry = _destination_entry(connection)
+    empty = Plan(route="", kinds=(), options=_with_defaults(entry.system.options, {}), fields=())
+    return [entry.build(_client(connection, None, None, insist=True), empty, PassingShape())]
+
+
+def mark_ready(connection: Connection) -> bool:
+    """Make a connection ready again and turn its blocked jobs loose; False when nothing stood in the way."""
+    rows = Connection.objects.filter(pk=connection.pk).exclude(status=Connection.Status.READY)
+    changed = bool(rows.update(status=Connection.Status.READY, status_reason=""))
+    # An adapter may have found the grant dead without a refusal that marks the row.
+    held = Hold.objects.filter(scope=f"connection:{connection.pk}", reason=ledger.DISCONNECTED_REASON).exists()
+    if changed or held:
+        ledger.release(connection.pk)
+    return changed or held

@@ -1,0 +1,1 @@
+"""Flows: deliveries through the real view, real sockets to the sandbox, whole states compared."""
