@@ -60,7 +60,7 @@ class ReplayAdmin(HistoryAdmin[Row]):
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """Whether this person may replay; Django asks by the action's word."""
-        return request.user.has_perm(self.replay_permission)  # type: ignore[union-attr]  # staff are users
+        return request.user.has_perm(self.replay_permission)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the Replay view to the model's pages."""

@@ -145,7 +145,8 @@ def claim(job_ids: Collection[uuid.UUID] | None = None, *, started_by: str, rede
     with transaction.atomic():
         free = _free(now).filter(_ready(now, job_ids if redelivery else None))
         leads = free if job_ids is None else free.filter(pk__in=job_ids)
-        for lead in leads.order_by("due_at", "created_at")[:20]:
+        # Of jobs asked for together the invoice leads: one read then serves its customer's job too.
+        for lead in leads.order_by("due_at", "created_at", "-kind")[:20]:
             taken = _take(lead, free, now=now, started_by=started_by, redelivery=redelivery)
             if taken is not None:
                 return taken
@@ -195,9 +196,7 @@ def _take(lead: SyncJob, free: QuerySet[SyncJob], *, now: datetime, started_by: 
     jobs.sort(key=lambda job: job.pk != lead.pk)
     if not jobs:
         return None
-    attempts = [
-        Attempt(job=job, number=job.attempt_number, claim=token, started_by=started_by, opened_at=now, message="") for job in jobs
-    ]
+    attempts = [Attempt(job=job, number=job.attempt_number, claim=token, started_by=started_by, opened_at=now, message="") for job in jobs]
     Attempt.objects.bulk_create(attempts)
     return Claim(token, jobs, attempts, started_by, counted=not redelivery)
 
@@ -207,7 +206,9 @@ def _mark_running(job: SyncJob, now: datetime) -> bool:
     lease_until = now + timedelta(seconds=settings.JOB_LEASE)
     try:
         with transaction.atomic():
-            taken = SyncJob.objects.filter(pk=job.pk, state=State.PENDING).update(
+            # As it was read: meanwhile another worker may have run it and made it due again, later.
+            unchanged = SyncJob.objects.filter(pk=job.pk, state=State.PENDING, attempt_number=job.attempt_number, due_at=job.due_at)
+            taken = unchanged.update(
                 state=State.RUNNING,
                 attempt_number=F("attempt_number") + 1,
                 lease_until=lease_until,
@@ -252,7 +253,7 @@ def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | No
         waiting = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state__in=OPEN).first()
         facts = Facts(job.tries, job.first_tried_at or now, newer_waits=waiting is not None)
         give_up = timedelta(seconds=settings.JOB_GIVE_UP)
-        move = after(outcome, facts, now=now, give_up=give_up, jitter=random.random)  # noqa: S311 - no secret
+        move = after(outcome, facts, now=now, give_up=give_up, jitter=random.random)
         _apply(job, outcome, state=move.state, now=now)
         job.tries, job.error_code, job.not_before, job.losses = move.tries, move.code, move.not_before, 0
         job.due_at = move.due_at or job.due_at
@@ -391,9 +392,7 @@ def enter_exchange(attempts: Sequence[Attempt], *, system: str, method: str, pat
 
 def answer_exchange(rows: Sequence[Exchange], *, status: int | None, milliseconds: int, request_id: str = "") -> None:
     """Add the answer; a status of None says that none came."""
-    Exchange.objects.filter(pk__in=[row.pk for row in rows]).update(
-        status=status, milliseconds=milliseconds, request_id=request_id[:120]
-    )
+    Exchange.objects.filter(pk__in=[row.pk for row in rows]).update(status=status, milliseconds=milliseconds, request_id=request_id[:120])
 
 
 HEARTBEAT_GAP = timedelta(seconds=150)

@@ -102,10 +102,7 @@ def _again(outcome: Outcome, facts: Facts, *, now: datetime, give_up: timedelta,
     tries = facts.tries + outcome.counted
     if outcome.counted and now - facts.first_tried_at >= give_up:
         return Move(State.DEAD, tries, code="gave_up")
-    if outcome.not_before is not None:
-        due_at = max(now, outcome.not_before)
-    else:
-        due_at = now + backoff(tries, jitter())
+    due_at = max(now, outcome.not_before) if outcome.not_before else now + backoff(tries, jitter())
     state = State.SUPERSEDED if facts.newer_waits else State.PENDING
     return Move(state, tries, due_at, outcome.not_before, code=outcome.code)
 

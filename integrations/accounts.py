@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from integrations import configuration, oauth, registry, systems
@@ -49,33 +51,32 @@ def remove(connection: Connection) -> None:
 
 
 def _add(connection: Connection, secrets: Mapping[str, str]) -> None:
-    credential = Credential(secrets=json.dumps(dict(secrets)))
-    connection.credential = credential
+    connection.credential = Credential.objects.create(secrets=json.dumps(dict(secrets)))
     complete = configuration.is_complete(connection)
     connection.status = Connection.Status.READY if complete else Connection.Status.INCOMPLETE
-    credential.save()
-    connection.credential = credential  # again: it has its id now
     connection.save()
 
 
 def _change(connection: Connection, secrets: Mapping[str, str]) -> None:
     same_way_in = Connection.objects.values_list("auth", flat=True).get(pk=connection.pk) == connection.auth
-    credential = connection.credential = Credential.objects.select_for_update().get(pk=connection.credential_id)
-    if secrets or not same_way_in:
+    renewed = bool(secrets) or not same_way_in
+    if renewed:
+        credential = Credential.objects.select_for_update().get(pk=connection.credential_id)
         kept = json.loads(credential.secrets) if same_way_in else {}
-        _write(connection, credential, {**kept, **secrets}, fresh_token="access_token" in secrets)
+        connection.credential = _stored(connection, {**kept, **secrets}, fresh_token="access_token" in secrets)
     connection.save(update_fields=["auth", "settings"])
-    _judge(connection, renewed=bool(secrets) or not same_way_in)
+    _judge(connection, renewed=renewed)
 
 
-def _write(connection: Connection, credential: Credential, secrets: dict[str, Any], *, fresh_token: bool) -> None:
+def _stored(connection: Connection, secrets: dict[str, Any], *, fresh_token: bool) -> Credential:
     """Store the secrets; an access token that came from older ones goes, where a new one can be got."""
-    credential.secrets = json.dumps({name: value for name, value in secrets.items() if name != "access_token"})
-    if fresh_token or oauth.token_call(connection) is None:
-        credential.secrets = json.dumps(secrets)
-    credential.version += 1
-    credential.expires_at, credential.scope = None, ""
-    credential.save()
+    rest = {name: value for name, value in secrets.items() if name != "access_token"}
+    if not fresh_token and oauth.token_call(connection, rest) is not None:
+        secrets = rest
+    rows = Credential.objects.filter(pk=connection.credential_id)
+    # The version tells a worker that is refreshing the old token that its answer is worth nothing any more.
+    rows.update(secrets=json.dumps(secrets), version=F("version") + 1, expires_at=None, scope="", changed_at=timezone.now())
+    return rows.get()
 
 
 def _judge(connection: Connection, *, renewed: bool) -> None:
@@ -93,7 +94,5 @@ def _judge(connection: Connection, *, renewed: bool) -> None:
 def _store_webhook_secrets(connection: Connection, entered: Entered) -> None:
     intake, _ = Intake.objects.get_or_create(connection=connection)
     kept: Iterable[str] = [] if entered.forget_webhook_secrets else json.loads(intake.secrets)
-    secrets = json.dumps(list(dict.fromkeys([*kept, *entered.webhook_secrets])))
-    if secrets != intake.secrets:
-        intake.secrets = secrets
-        intake.save(update_fields=["secrets"])
+    secrets = list(dict.fromkeys([*kept, *entered.webhook_secrets]))
+    Intake.objects.filter(pk=intake.pk).update(secrets=json.dumps(secrets))

@@ -44,10 +44,11 @@ def asks_for(source: Connection, routes: Iterable[Route], kind: str, key: str, *
     The customer's is derived: it coalesces, and does not decide the answer to the source.
     """
     asks = []
-    for route in routes:
-        if not _wanted(route, kind):
-            continue
-        customer = customer_key or (getattr(route, "customer_of_invoice", "") if kind == INVOICE else "")
+    wanted = [route for route in routes if _wanted(route, kind)]
+    known = [getattr(route, "customer_of_invoice", "") for route in wanted] if kind == INVOICE else []
+    # One for all routes: whichever job leads a claim takes the customer's along, so that one read serves both.
+    customer = customer_key or next(filter(None, known), "")
+    for route in wanted:
         summed_up = kind == INVOICE and customer and registry.entry(route.destination.system).system.summarises
         asks.append(ask(source, route, kind, key, customer_key=customer if kind == INVOICE else "", **more))
         if summed_up and CUSTOMER in route.kinds:

@@ -14,6 +14,7 @@ from django.utils.crypto import salted_hmac
 
 from integrations import declared, oauth, outgoing, registry, rules, systems
 from integrations.core.errors import Misconfigured
+from integrations.core.mapping import near
 from integrations.core.records import STATES
 from integrations.declared import ConnectionTable, InvalidFile, RouteTable, Table
 from integrations.models import Connection, Credential, FieldMapping, Intake, Route, StatusMapping
@@ -202,6 +203,7 @@ def _change_route(row: Route, table: RouteTable) -> bool:
         row.destination = _connection("destination", table.destination)
     row.kinds = row.kinds if table.kinds is None else table.kinds
     row.options = {**row.options, **table.options}
+    rules.check_ends(row.source.system, row.destination.system)
     row.full_clean()
     changed = before != (row.source_id, row.destination_id, row.kinds, row.options)
     if changed:
@@ -213,7 +215,7 @@ def _connection(end: str, slug: str) -> Connection:
     found = Connection.objects.filter(slug=slug).first()
     if found is None:
         known = list(Connection.objects.values_list("slug", flat=True))
-        raise Misconfigured(f'{end}: there is no connection "{slug}"{rules.near(slug, known)}')
+        raise Misconfigured(f'{end}: there is no connection "{slug}"{near(slug, known)}')
     return found
 
 

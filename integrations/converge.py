@@ -18,6 +18,8 @@ from integrations.models import Binding, FieldMapping, Route
 
 CLOCKS_APART = timedelta(minutes=5)
 UNANSWERED = "no_answer"
+PARENT_MISSING = "parent_missing"
+PARENT_REMADE = "parent_remade"
 
 
 @dataclass(slots=True)
@@ -96,32 +98,57 @@ def _learn_bindings(arrival: Arrival, documents: Sequence[Document]) -> None:
 # --- One document -------------------------------------------------------------------------------------------------
 
 
-def _converge(arrival: Arrival, document: Document, *, again: bool = False) -> None:
-    document = _resolved(arrival, document)
-    row = arrival.known.get((document.kind, document.key))
-    if row is not None and row.state == Binding.State.LOST and not arrival.writer.job.force:
-        raise Rejected("the remote object has vanished: decide, then replay with force to make a new one", code="lost")
+def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) -> None:
+    document = _resolved(arrival, unresolved)
+    row = _known(arrival, document)
     wanted = hashes(document.fields)
     vanished = () if document.partial or row is None else tuple(name for name in row.hashes if name not in wanted)
     changed = changed_fields(wanted, row.hashes if row else {}) | frozenset(vanished)
     if row is not None and row.state == Binding.State.BOUND and not changed and not arrival.writer.job.force:
         arrival.results.add("unchanged")
         return
-    row = _settle_doubt(arrival, document, row)
     full = replace(document, fields={**document.fields, **dict.fromkeys(vanished)})
     try:
-        _write(arrival, full, row, changed, wanted)
-    except Missing:
+        _write(arrival, full, _settle_doubt(arrival, document, row), changed, wanted)
+    except Rejected as error:
+        if error.code == PARENT_MISSING and not again:
+            _converge_under_new_parent(arrival, unresolved)
+            return
+        if not isinstance(error, Missing):
+            raise
         if again or row is None or not row.remote_id or document.kind not in arrival.adapter.children:
             _lose(arrival, document)
             raise
-        _converge_anew(arrival, document)
+        _converge_anew(arrival, unresolved)
+
+
+def _known(arrival: Arrival, document: Document) -> Binding | None:
+    """Return the document's binding. One that is lost stops the job, until a person forces a new object to be made."""
+    row = arrival.known.get((document.kind, document.key))
+    if row is None or row.state != Binding.State.LOST:
+        return row
+    if not arrival.writer.job.force:
+        raise Rejected("the remote object has vanished: decide, then replay with force to make a new one", code="lost")
+    bindings.forget(row)
+    del arrival.known[(document.kind, document.key)]
+    return None
 
 
 def _converge_anew(arrival: Arrival, document: Document) -> None:
     """A child that vanished is made again: nobody's work hangs on it."""
     row = arrival.known.pop((document.kind, document.key))
     bindings.forget(row)
+    _converge(arrival, document, again=True)
+
+
+def _converge_under_new_parent(arrival: Arrival, document: Document) -> None:
+    """Make an organization that somebody deleted again, with name and key; the customer's job then fills it."""
+    links = [link for link in (*document.fields.values(), document.parent) if isinstance(link, Link)]
+    for link in links:
+        row = arrival.known.pop((link.kind, link.key), None)
+        if row is not None:
+            bindings.forget(row)
+    arrival.notes.append(PARENT_REMADE)
     _converge(arrival, document, again=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from integrations import registry, rules
 from integrations.core.errors import Misconfigured
+from integrations.core.mapping import near
 from integrations.core.records import STATES
 
 ENVIRONMENT = "env:"
@@ -79,7 +80,7 @@ def parse(text: str, environment: Mapping[str, str]) -> File:
     connections, routes = [], []
     for name in given:
         if name not in ("connection", "route"):
-            mistakes.append(f'unknown table "{name}"{rules.near(name, ["connection", "route"])}: known are [[connection]] and [[route]]')
+            mistakes.append(f'unknown table "{name}"{near(name, ["connection", "route"])}: known are [[connection]] and [[route]]')
     for table in _tables(given, "connection", mistakes):
         try:
             connections.append(_connection_table(table, environment))
@@ -115,7 +116,7 @@ def _connection_table(table: Mapping[str, Any], environment: Mapping[str, str]) 
     slug, system = _word(table, "slug"), _word(table, "system")
     known_systems = [*registry.SOURCES, *registry.DESTINATIONS]
     if system not in known_systems:
-        raise Misconfigured(f'unknown system "{system}"{rules.near(system, known_systems)}: known are {", ".join(known_systems)}')
+        raise Misconfigured(f'unknown system "{system}"{near(system, known_systems)}: known are {", ".join(known_systems)}')
     auth = rules.auth_kind(system, _word(table, "auth"))
     setting_names = [setting.name for setting in auth.settings]
     secret_names = [*auth.secrets, *auth.optional_secrets]
@@ -134,7 +135,7 @@ def _connection_table(table: Mapping[str, Any], environment: Mapping[str, str]) 
 def _refuse_unknown(table: Mapping[str, Any], known: list[str], of: str) -> None:
     for name in table:
         if name not in known:
-            raise Misconfigured(f'unknown key "{name}"{rules.near(name, known)}: {of} takes {", ".join(known)}')
+            raise Misconfigured(f'unknown key "{name}"{near(name, known)}: {of} takes {", ".join(known)}')
 
 
 def _word(table: Mapping[str, Any], name: str) -> str:
@@ -182,7 +183,7 @@ def _route_table(table: Mapping[str, Any]) -> RouteTable:
     for kind in fields:
         if kind not in rules.MAPPED_KINDS:
             known = list(rules.MAPPED_KINDS)
-            raise Misconfigured(f'[route.fields] has an unknown kind "{kind}"{rules.near(kind, known)}: known are {", ".join(known)}')
+            raise Misconfigured(f'[route.fields] has an unknown kind "{kind}"{near(kind, known)}: known are {", ".join(known)}')
     return RouteTable(
         slug=slug,
         source=_word(table, "source") if "source" in table else None,

@@ -256,4 +256,3 @@ def _seconds_until(waiting: list[SyncJob]) -> int:
 
 def _bounded(wait: timedelta) -> int:
     return min(3600, max(1, round(wait.total_seconds())))
-

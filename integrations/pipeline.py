@@ -16,7 +16,7 @@ from audit import ledger
 from audit.ledger import Claim
 from audit.models import Attempt, SyncJob
 from audit.states import Ending, Outcome
-from integrations import asking, bindings, changes, converge, systems
+from integrations import asking, bindings, changes, converge, oauth, systems
 from integrations.bindings import ClaimLost
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Transient, Unmappable
 from integrations.core.ports import Source
@@ -81,7 +81,7 @@ def _run(this: Run) -> None:
             _fail(this, job, attempt, _named(error))
         return
     changes.note(this.source.pk, snapshot)
-    routes = {route.pk: route for route in Route.objects.select_related("destination").filter(pk__in={job.route_id for job in this.claim.jobs})}
+    routes = Route.objects.select_related("destination").in_bulk({job.route_id for job in this.claim.jobs})
     for job, attempt in this.pairs:
         _run_job(this, job, attempt, routes.get(job.route_id), snapshot)
 
@@ -177,7 +177,8 @@ def _settle(this: Run, job: SyncJob, attempt: Attempt, outcome: Outcome, route: 
             due_at = timezone.now() + SECOND_LOOK
             again = asking.ask(this.source, route, job.kind, job.key, second_look=True, due_at=due_at, customer_key=job.customer_key)
             ledger.request([again])
-        elif outcome.result == "deleted" and ledger.request(asking.customers_of(this.source, route, [job.customer_key])).jobs:
+        elif outcome.result == "deleted" or converge.PARENT_REMADE in outcome.notes:
+            ledger.request(asking.customers_of(this.source, route, [job.customer_key]))
             ledger.wake()
 
 
@@ -189,11 +190,16 @@ def _named(error: ConnectorError | Misconfigured) -> ConnectorError:
 def _stop(connection_id: int, error: ConnectorError, job: SyncJob | None = None) -> None:
     """Hold what the error says it covers: a dead grant or a limit concerns more than one job."""
     if isinstance(error, Disconnected):
+        oauth.mark_disconnected(Connection.objects.get(pk=connection_id), str(error))
         ledger.block(connection_id)
     elif isinstance(error, Transient) and error.not_before is not None and error.scope:
-        whole = error.scope == "connection" or job is None
-        scope = f"connection:{connection_id}" if whole else f"object:{job.route_id}:{job.kind}:{job.key}"  # type: ignore[union-attr]
-        ledger.hold(scope, reason=error.code, until=error.not_before)
+        ledger.hold(_scope(connection_id, error, job), reason=error.code, until=error.not_before)
+
+
+def _scope(connection_id: int, error: Transient, job: SyncJob | None) -> str:
+    if job is None or error.scope == "connection":
+        return f"connection:{connection_id}"
+    return f"object:{job.route_id}:{job.kind}:{job.key}"
 
 
 def _fail(this: Run, job: SyncJob, attempt: Attempt, error: ConnectorError) -> None:

@@ -8,7 +8,7 @@ from integrations.core.events import Event, Verdict
 from integrations.core.ports import Access, Account, Destination, Plan, Shape, Source, System
 from integrations.destinations.jira import adapter as jira
 from integrations.destinations.zendesk import adapter as zendesk
-from integrations.http import ApiClient, Answer
+from integrations.http import Answer, ApiClient
 from integrations.sources.wave import adapter as wave
 from integrations.sources.wave import webhook
 
@@ -36,7 +36,9 @@ class DestinationEntry:
     build: Callable[[ApiClient, Plan, Shape], Destination]
 
 
-SOURCES = {"wave": SourceEntry(wave.SYSTEM, wave.ACCESS, wave.unauthorized, wave.WaveSource, webhook.verify, webhook.parse, wave.business_of)}
+SOURCES = {
+    "wave": SourceEntry(wave.SYSTEM, wave.ACCESS, wave.unauthorized, wave.WaveSource, webhook.verify, webhook.parse, wave.business_of),
+}
 DESTINATIONS = {
     "zendesk": DestinationEntry(zendesk.SYSTEM, zendesk.ACCESS, zendesk.unauthorized, zendesk.ZendeskDestination),
     "jira": DestinationEntry(jira.SYSTEM, jira.ACCESS, jira.unauthorized, jira.JiraDestination),

@@ -47,7 +47,9 @@ def _asked_anew(delivery: Delivery, *, force: bool) -> list[Replayed]:
     if not key:
         return []
     customer_key = asking.customer_key_of(event, key)
-    return _asked(delivery, key, asking.asks_for(home, asking.routes_of(home, invoice_key=key), kind, key, customer_key=customer_key, force=force))
+    return _asked(
+        delivery, key, asking.asks_for(home, asking.routes_of(home, invoice_key=key), kind, key, customer_key=customer_key, force=force)
+    )
 
 
 def _asked(delivery: Delivery, key: str, asks: Sequence[Ask]) -> list[Replayed]:

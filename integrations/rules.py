@@ -1,6 +1,5 @@
 """What a person may configure, checked against the registry; every refusal says what to do."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +7,11 @@ from typing import Any
 from integrations import registry
 from integrations.core import mapping
 from integrations.core.errors import Misconfigured
+from integrations.core.mapping import near
 from integrations.core.ports import AuthKind, Setting
 from integrations.core.records import KINDS
 
 MAPPED_KINDS = ("customer", "contact", "invoice", "payment")
-
-
-def near(word: str, known: list[str]) -> str:
-    """Return ' (did you mean "x"?)' for the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f' (did you mean "{close[0]}"?)' if close else ""
 
 
 def checked_kinds(kinds: Any) -> list[str]:
@@ -26,7 +20,7 @@ def checked_kinds(kinds: Any) -> list[str]:
         raise Misconfigured(f"kinds must be a list of some of {', '.join(KINDS)}")
     for kind in kinds:
         if kind not in KINDS:
-            raise Misconfigured(f'unknown kind "{kind}"{near(kind, list(KINDS))}: known are {", ".join(KINDS)}')
+            raise Misconfigured(f'unknown kind "{kind}"{near(kind, KINDS)}: known are {", ".join(KINDS)}')
     if "payment" in kinds and "invoice" not in kinds:
         raise Misconfigured('"payment" needs "invoice": payments are shown with their invoice')
     return [kind for kind in KINDS if kind in kinds]

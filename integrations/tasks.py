@@ -10,7 +10,8 @@ from integrations import pipeline
 
 
 def sync(job_ids: Sequence[str] = ()) -> None:
-    """Run the named jobs where they are due, then what else is."""
+    """Give back the jobs of vanished workers, run the named jobs where they are due, then what else is."""
+    ledger.reclaim()
     pipeline.run([UUID(pk) for pk in job_ids], started_by="worker")
     pipeline.drain(started_by="worker", budget=settings.JOB_BUDGET / 2)
 

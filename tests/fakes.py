@@ -185,7 +185,7 @@ class FakeRemote:
 
     def entry(self, original: DestinationEntry) -> DestinationEntry:
         """Return the registry's line with this destination in place of the real one."""
-        return replace(original, build=self._build, summarises=self.summarises)
+        return replace(original, build=self._build, system=replace(original.system, summarises=self.summarises))
 
     def _build(self, client: ApiClient, plan: Plan, shape: Shape) -> "FakeDestination":
         return FakeDestination(self, client, plan)

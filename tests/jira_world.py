@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from openapi_schema_validator import OAS30WriteValidator
@@ -57,9 +58,7 @@ def snapshot(invoice: Invoice | None = INVOICE, customer: Customer | None = None
     return Snapshot(BUSINESS, NOW, date(2026, 11, 5), customer, () if customer else None, invoice)
 
 
-def plan(
-    kinds: Sequence[str] = ("customer", "invoice", "payment"), statuses: Mapping[str, str] = SYSTEM.statuses, **options: Any
-) -> Plan:
+def plan(kinds: Sequence[str] = ("customer", "invoice", "payment"), statuses: Mapping[str, str] = SYSTEM.statuses, **options: Any) -> Plan:
     """Return a new route's plan."""
     given = {setting.name: setting.default for setting in SYSTEM.options} | {"project": "BILL"} | options
     rules = tuple(FieldRule(row.kind, row.target, row.template) for row in SYSTEM.defaults)
@@ -107,7 +106,7 @@ class CheckedSession(requests.Session):
 
 def check_body(contract: Mapping[str, Any], method: str, url: str, body: Any) -> None:
     """Raise when a body does not fit the operation's schema, or the operation is not in the contract."""
-    path = "/rest/api/3" + url.split("/rest/api/3")[1].split("?")[0]
+    path = "/rest/api/3" + urlsplit(url).path.partition("/rest/api/3")[2]
     known = [*contract["paths"], *_SAME_BODY]
     # Fixed paths before those with a parameter.
     template = next(name for name in sorted(known, key=lambda name: name.count("{")) if _matches(name, path))

@@ -31,7 +31,7 @@ LOOP = frozenset(f"forloop.{name}" for name in ("counter", "counter0", "revcount
 def check(kind: str, template: str) -> None:
     """Refuse a template that cannot work for this kind of record: raise Misconfigured naming the mistake."""
     if kind not in NAMES:
-        raise Misconfigured(f'unknown kind "{kind}"{_near(kind, NAMES)}')
+        raise Misconfigured(f'unknown kind "{kind}"{near(kind, NAMES)}')
     try:
         _check_names(_compiled(template), NAMES[kind])
     except TemplateSyntaxError as error:
@@ -93,7 +93,7 @@ def _check_names(template: Template, known: frozenset[str]) -> None:
     for expression, loop in _expressions(template.nodelist):
         for name in _names(expression):
             if name not in known | loop | LITERALS:
-                raise TemplateSyntaxError(f'unknown name "{name}"{_near(name, known | loop)}')
+                raise TemplateSyntaxError(f'unknown name "{name}"{near(name, known | loop)}')
 
 
 def _names(expression: FilterExpression) -> Iterator[str]:
@@ -130,7 +130,8 @@ def _operands(condition: Any) -> Iterator[FilterExpression]:
         yield from _operands(getattr(condition, "second", None))
 
 
-def _near(word: str, known: Iterable[str]) -> str:
+def near(word: str, known: Iterable[str]) -> str:
+    """Return ' (did you mean "x"?)' for the nearest known word, or nothing."""
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f' (did you mean "{close[0]}"?)' if close else ""
 
@@ -211,12 +212,12 @@ class _Parser(Parser):
 
     def find_filter(self, filter_name: str) -> Any:
         if filter_name not in _library.filters:
-            raise TemplateSyntaxError(f'unknown filter "{filter_name}"{_near(filter_name, _library.filters)}')
+            raise TemplateSyntaxError(f'unknown filter "{filter_name}"{near(filter_name, _library.filters)}')
         return super().find_filter(filter_name)
 
     def invalid_block_tag(self, token: Token, command: str, parse_until: Any = None) -> Any:
         known = [*_library.tags, *(parse_until or ())]
-        raise TemplateSyntaxError(f'unknown tag "{command}"{_near(command, known)}: known are {", ".join(known)}')
+        raise TemplateSyntaxError(f'unknown tag "{command}"{near(command, known)}: known are {", ".join(known)}')
 
 
 class _Text(TextNode):

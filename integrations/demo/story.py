@@ -151,7 +151,7 @@ def _outage(teller: Teller, invoice: str) -> None:
 
 
 def _wait_until_quiet(teller: Teller) -> None:
-    teller.say("    the workers finish what is left")
+    teller.say("    the workers finish what is left (Zendesk takes 5 updates a minute per organization: the rest waits its turn)")
     end = time.monotonic() + PATIENCE
     while SyncJob.objects.filter(state__in=[State.PENDING, State.RUNNING]).exists() and time.monotonic() < end:
         time.sleep(0.2)
@@ -162,7 +162,8 @@ def _check(teller: Teller, invoice: str, customer: str) -> None:
     teller.say("11. What stands now")
     _check_zendesk(teller)
     _check_jira(teller)
-    left = list(SyncJob.objects.exclude(state__in=[State.SUCCEEDED, State.SUPERSEDED]).values_list("route_slug", "kind", "state", "error_code"))
+    unsettled = SyncJob.objects.exclude(state__in=[State.SUCCEEDED, State.SUPERSEDED])
+    left = list(unsettled.values_list("route_slug", "kind", "state", "error_code"))
     teller.expect(not left, f"jobs left: {left}")
     settled = SyncJob.objects.filter(state=State.SUCCEEDED).count()
     teller.say(f"    {settled} jobs succeeded, {Delivery.objects.count()} deliveries stored")
@@ -173,7 +174,8 @@ def _check_zendesk(teller: Teller) -> None:
     organizations = state["organizations"]
     teller.expect([row["name"] for row in organizations] == ["Northwind Bakery"], "Zendesk has not exactly one organization")
     shown = organizations[0]["organization_fields"] if organizations else {}
-    teller.say(f"    Zendesk organization Northwind Bakery: outstanding {shown.get('wave_outstanding')}, overdue {shown.get('wave_overdue')}")
+    money = f"outstanding {shown.get('wave_outstanding')}, overdue {shown.get('wave_overdue')}"
+    teller.say(f"    Zendesk organization Northwind Bakery: {money}")
     teller.expect(shown.get("wave_outstanding") == "110.00", f"outstanding is {shown.get('wave_outstanding')}, not 110.00")
     teller.expect(shown.get("wave_overdue") == "80.00", f"overdue is {shown.get('wave_overdue')}, not 80.00")
     teller.expect([row["email"] for row in state["users"]].count("ada@northwind.example") == 1, "Zendesk has not exactly one such user")

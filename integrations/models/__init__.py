@@ -2,13 +2,12 @@
 
 from integrations.models.connection import Connection, Credential, Intake
 from integrations.models.inbox import Delivery
-from integrations.models.memory import Binding, Change, Slot, RemoteShape
+from integrations.models.memory import Binding, Change, RemoteShape, Slot
 from integrations.models.route import FieldMapping, Route, StatusMapping
 
 __all__ = [
     "Binding",
     "Change",
-    "Slot",
     "Connection",
     "Credential",
     "Delivery",
@@ -16,5 +15,6 @@ __all__ = [
     "Intake",
     "RemoteShape",
     "Route",
+    "Slot",
     "StatusMapping",
 ]

@@ -152,6 +152,13 @@ def test_a_claim_takes_the_same_invoice_on_all_routes_and_its_customer() -> None
     assert {attempt.claim for attempt in claim.attempts} == {claim.token}
 
 
+def test_the_jobs_of_a_claim_begin_with_the_one_that_was_due_first(clock: time_machine.Traveller) -> None:
+    request(asked(customer_key="customer:7"))
+    clock.shift(1)
+    request(*[asked("customer:7", kind="customer"), asked(route=2)])
+    assert claimed().jobs[0].kind == "invoice"
+
+
 def test_a_claim_takes_no_namesake_of_another_source() -> None:
     request(asked())
     request(Ask(9, "route-9", 99, JIRA, "jira", "invoice", "invoice:1"))

@@ -1,10 +1,11 @@
 """The world of the flow tests: three stand-ins on real sockets, and a connector that is set up for them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import time_machine
-from pytest_django.fixtures import Settings
+from pytest_django import Settings
 
 from integrations.sandbox.jira import Jira
 from integrations.sandbox.server import serving
@@ -26,8 +27,9 @@ def point_at(settings: Settings, base: str) -> None:
 
 
 @pytest.fixture
-def empty_world(settings: Settings) -> Iterator[World]:
+def empty_world(settings: Settings, tmp_path: Path) -> Iterator[World]:
     """Yield the stand-ins with the product pointed at them, nothing configured; the clock starts at NOW and runs."""
+    settings.STATIC_ROOT = tmp_path
     with time_machine.travel(NOW, tick=True) as clock:
         world = World(Wave(), Zendesk(), Jira(), clock)
         with serving(world.stand_ins) as base:
@@ -51,3 +53,14 @@ def make_world(empty_world: World, db: None) -> Callable[[Setup], World]:
 def world(make_world: Callable[[Setup], World]) -> World:
     """Return the world as most stories find it: both routes, custom objects, worklogs."""
     return make_world(Setup())
+
+
+@pytest.fixture
+def threaded_world(empty_world: World, transactional_db: None) -> Callable[[Setup], World]:
+    """Return what configures a world in which threads may post: they see what others committed."""
+
+    def make(setup: Setup) -> World:
+        empty_world.configure(setup)
+        return empty_world
+
+    return make

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import Any
+from typing import Any, TypeVar
 
 import time_machine
 from django.core.management import call_command
+from django.db import connections
 from django.http import HttpResponse
 from django.test import Client
 
@@ -19,10 +23,12 @@ from audit.models import Attempt, Heartbeat, Hold, SyncJob
 from integrations import configuration, systems, tasks
 from integrations.models import Binding, Connection, Route
 from integrations.sandbox.jira import SCOPES, Jira
-from integrations.sandbox.server import Call, StandIn
+from integrations.sandbox.server import Call, Request, Response, StandIn
 from integrations.sandbox.wave import Wave
 from integrations.sandbox.wave_ledger import split_id
 from integrations.sandbox.zendesk import Zendesk
+
+Result = TypeVar("Result")
 
 BUSINESS = "4f9a7c10-5c1e-4d0c-9c57-2f1d5e5a0001"
 WEBHOOK_SECRET = "the-webhook-secret-of-the-tests"
@@ -264,7 +270,76 @@ class World:
         return list(Hold.objects.order_by("scope").values_list("scope", "reason"))
 
 
+@dataclass
+class Held:
+    """The first matching request to a stand-in, held up until the test lets it go on.
+
+    `answered` says where: before the stand-in looks at it, or after that, with the answer on its way back.
+    """
+
+    stand_in: StandIn
+    method: str
+    path: str
+    answered: bool = False
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Held":
+        ordinary = self.stand_in.handle
+
+        def handle(request: Request) -> Response:
+            mine = not self.reached.is_set() and request.method == self.method and self.path in request.path
+            if not mine:
+                return ordinary(request)
+            self.reached.set()
+            if not self.answered:
+                self.released.wait(PATIENCE)
+            response = ordinary(request)
+            if self.answered:
+                self.released.wait(PATIENCE)
+            return response
+
+        self.stand_in.__dict__["handle"] = handle
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self.stand_in.__dict__["handle"]
+        self.released.set()
+
+    def wait(self) -> None:
+        """Wait until the request has come as far as it may."""
+        assert self.reached.wait(PATIENCE)
+
+
+PATIENCE = 10  # seconds
 SETUP_SCOPES = (*SCOPES, "manage:jira-configuration", "manage:jira-project")
+
+
+class Apart(ThreadPoolExecutor):
+    """Threads that give their sockets and database connections back after each piece of work."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=64)
+
+    def run(self, work: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Run it in a thread of its own."""
+        return self.submit(_cleanly, work, *args)
+
+
+def _cleanly(work: Callable[..., Result], *args: Any) -> Result:
+    try:
+        return work(*args)
+    finally:
+        close_sessions()
+        connections.close_all()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
 
 
 def close_sessions() -> None:

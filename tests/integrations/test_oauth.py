@@ -1,6 +1,7 @@
 """Access tokens: one refresh at a time, the pair stored at once, a dead grant told from a bad minute."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +35,8 @@ def vendor() -> Iterator[responses.RequestsMock]:
 
 def row(connection: Connection) -> dict[str, Any]:
     names = ("version", "expires_at", "scope", "refresh_lease_until", "refresh_owner")
-    return Credential.objects.values(*names).get(pk=connection.credential_id)
+    found: dict[str, Any] = Credential.objects.values(*names).get(pk=connection.credential_id)
+    return found
 
 
 def health(connection: Connection) -> tuple[str, str]:
@@ -216,7 +218,7 @@ def while_waiting(monkeypatch: pytest.MonkeyPatch, connection: Connection, **cha
     """Let the other worker end while we sleep."""
     gone = {"refresh_lease_until": None, "refresh_owner": ""}
     rows = Credential.objects.filter(pk=connection.credential_id)
-    monkeypatch.setattr(oauth.time, "sleep", lambda seconds: rows.update(**gone, **changes))
+    monkeypatch.setattr(time, "sleep", lambda seconds: rows.update(**gone, **changes))
 
 
 def test_a_waiter_takes_the_pair_that_the_other_worker_stored(vendor: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +241,7 @@ def test_a_waiter_does_not_repeat_a_refresh_that_failed(vendor: responses.Reques
 def test_a_waiter_learns_that_the_grant_is_dead(vendor: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = accounts.wave()
     lease(connection, datetime.now(UTC) + timedelta(seconds=20))
-    monkeypatch.setattr(oauth.time, "sleep", lambda seconds: oauth.mark_disconnected(connection, "the grant is dead"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: oauth.mark_disconnected(connection, "the grant is dead"))
     with pytest.raises(Disconnected, match="the grant is dead"):
         oauth.refreshed(connection.pk, 1)
     assert len(vendor.calls) == 0
@@ -249,8 +251,8 @@ def test_a_waiter_gives_up_after_ten_seconds(vendor: responses.RequestsMock, mon
     connection = accounts.wave()
     lease(connection, datetime.now(UTC) + timedelta(seconds=60))
     slept: list[float] = []
-    monkeypatch.setattr(oauth.time, "sleep", slept.append)
-    monkeypatch.setattr(oauth.time, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
     with pytest.raises(Transient, match="takes too long"):
         oauth.refreshed(connection.pk, 1)
     assert 9.9 < sum(slept) < 10.2
@@ -274,14 +276,8 @@ def test_a_grant_known_to_be_dead_is_asked_for_only_when_a_person_insists(vendor
     assert oauth.refreshed(connection.pk, 1, insist=True).version == 2
 
 
-def in_memory() -> bool:
-    return "memory" in str(database.settings_dict["NAME"])
-
-
 @pytest.mark.django_db(transaction=True)
 def test_eight_workers_make_one_token_call() -> None:
-    if in_memory():
-        pytest.skip("threads need a database of their own: a file or PostgreSQL")
     connection = accounts.wave()
     versions: list[int] = []
 

@@ -367,7 +367,7 @@ def test_a_destination_is_pinged_once_per_route_and_without_one_with_an_empty_pl
     systems.ping(route.destination)
     systems.ping(accounts.zendesk("zendesk-lonely"))
     assert [(plan.route, plan.kinds) for plan in adapter.plans] == [
-        ("wave-to-zendesk", ("customer", "invoice", "payment")),
         ("second", ("customer", "invoice", "payment")),
+        ("wave-to-zendesk", ("customer", "invoice", "payment")),
         ("", ()),
     ]

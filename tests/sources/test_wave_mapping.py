@@ -149,7 +149,7 @@ def test_payment_with_another_form_of_id_keeps_a_key_of_its_own() -> None:
 
 def test_missing_list_of_payments_is_not_an_empty_one() -> None:
     assert mapping.invoice(bill(payments=None, amountPaid=money("0")), UUID).payments == ()
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):
         mapping.invoice(bill(payments=None), UUID)
 
 
@@ -212,9 +212,9 @@ def test_plain_amount_has_the_places_of_its_currency_and_loses_none(text: str, e
     assert str(mapping.plain_amount(text, exponent)) == amount
 
 
-@pytest.mark.parametrize("text", ["", "1.234,50", "12,34", "NaN", "1e5", "$5", "٥"])
+@pytest.mark.parametrize("text", ["", "1.234,50", "12,34", "NaN", "1e5", "$5", "\u0665"])
 def test_plain_amount_in_another_form_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):
         mapping.plain_amount(text, 2)
 
 

@@ -228,6 +228,7 @@ def test_business_that_cannot_be_found_is_tried_again(story: Story) -> None:
         (Fault("status", status=200, body=refusal("INTERNAL_SERVER_ERROR", "oops")), Transient, "server_error"),
         (Fault("status", status=200, body=refusal("BAD_USER_INPUT", "no")), Rejected, "schema_drift"),
         (Fault("status", status=200, body={"data": {"business": {"invoice": {}}}}), Rejected, "schema_drift"),
+        (Fault("status", status=200, body={"data": {"business": {}}}), Rejected, "schema_drift"),
         (Fault("html"), Transient, "bad_answer"),
         (Fault("cut"), Transient, "bad_answer"),
         (Fault("reset"), Transient, "no_answer"),

@@ -113,7 +113,9 @@ def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
 
 def _error(case: Case, message: str, answer: Answer, words: str) -> ConnectorError:
     if case.error is Transient:
-        return Transient(message, code=case.code, words=words, scope=case.scope, not_before=_not_before(case, answer))
+        return Transient(
+            message, code=case.code, words=words, scope=case.scope, not_before=_not_before(case, answer), unsent=answer.status == 429
+        )
     return case.error(message, code=case.code, words=words)
 
 

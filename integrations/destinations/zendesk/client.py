@@ -104,7 +104,9 @@ def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
         return Rejected(f"{begin} {found.says}", code=found.code, words=f"needs {_right(path)}. {words}")
     if found.error is Transient:
         until = _until(answer) if answer.status == 429 else retry_after(answer.headers)
-        return Transient(f"{begin} {found.says}", code=found.code, words=words, not_before=until, scope=found.scope)
+        return Transient(
+            f"{begin} {found.says}", code=found.code, words=words, not_before=until, scope=found.scope, unsent=answer.status == 429
+        )
     return found.error(f"{begin} {found.says}", code=found.code, words=words)
 
 
@@ -112,7 +114,9 @@ def _unknown(method: str, begin: str, answer: Answer, words: str) -> ConnectorEr
     if answer.status == 429:
         # Without known words: a write has most likely met the limit of its own object, a read that of the account.
         scope = "connection" if method == "GET" else "object"
-        return Transient(f"{begin} too many requests", code="rate_limited", words=words, not_before=_until(answer), scope=scope)
+        return Transient(
+            f"{begin} too many requests", code="rate_limited", words=words, not_before=_until(answer), scope=scope, unsent=True
+        )
     if answer.status >= 500:
         return Transient(f"{begin} Zendesk has a problem", code="server_error", words=words, not_before=retry_after(answer.headers))
     if answer.status < 400:

@@ -61,6 +61,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "invoice": (
         Column("status", "Status", "text", "{{ invoice.status }}"),
+        Column("po_number", "P.O. number", "text", "{{ invoice.po_number }}"),
         Column("issued_on", "Issued on", "date", "{{ invoice.issued_on }}"),
         Column("due_on", "Due on", "date", "{{ invoice.due_on }}"),
         Column("total", "Total", "decimal", "{{ invoice.total }}"),

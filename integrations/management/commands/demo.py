@@ -70,7 +70,8 @@ class Command(BaseCommand):
             teller = Teller(wave, zendesk, jira, self._webhook_url, self.say)
             play(teller, business)
             self._tell_where(sandbox, password, folder)
-            self.say("The story ended right." if not teller.problems else f"The story ended WRONG: {len(teller.problems)} problems, see above.")
+            wrong = f"The story ended WRONG: {len(teller.problems)} problems, see above."
+            self.say(wrong if teller.problems else "The story ended right.")
             if not once:
                 self.say("Everything stays up until Ctrl-C.")
                 while True:

@@ -5,7 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from integrations import rules, systems
+from integrations import systems
+from integrations.core.mapping import near
 from integrations.models import Connection
 
 
@@ -35,5 +36,5 @@ def chosen(slug: str | None) -> list[Connection]:
     rows = list(Connection.objects.order_by("slug"))
     found = [row for row in rows if slug in (None, row.slug)]
     if slug and not found:
-        raise CommandError(f'there is no connection "{slug}"{rules.near(slug, [row.slug for row in rows])}', returncode=2)
+        raise CommandError(f'there is no connection "{slug}"{near(slug, [row.slug for row in rows])}', returncode=2)
     return found

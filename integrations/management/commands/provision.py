@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from integrations import provision, rules
+from integrations import provision
 from integrations.core.errors import ConnectorError, Misconfigured
+from integrations.core.mapping import near
 from integrations.models import Route
 
 BY_HAND = "Steps marked by_hand are for an administrator of that account. Syncing works without them; their fields stay out."
@@ -43,5 +44,5 @@ def chosen(slug: str | None) -> list[Route]:
     rows = list(Route.objects.select_related("destination").order_by("slug"))
     found = [row for row in rows if slug in (None, row.slug)]
     if slug and not found:
-        raise CommandError(f'there is no route "{slug}"{rules.near(slug, [row.slug for row in rows])}', returncode=2)
+        raise CommandError(f'there is no route "{slug}"{near(slug, [row.slug for row in rows])}', returncode=2)
     return found

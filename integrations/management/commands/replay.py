@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from audit.models import SyncJob
 from audit.replay import NoWorkerError, Replayed, ends, outcome, replay, unsettled
 from audit.states import State
+from integrations.core.mapping import near
 from integrations.models import Delivery, Route
 from integrations.replay import jobs_of, replay_deliveries
-from integrations.rules import near
 
 Row = TypeVar("Row", SyncJob, Delivery)
 

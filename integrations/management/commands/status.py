@@ -37,7 +37,7 @@ def table(seen: Mapping[str, Any]) -> Iterable[str]:
     for row in seen["workers"]:
         yield f"worker       {row['name']}: last beat {row['age_seconds']} s ago"
     if not seen["workers"]:
-        yield "worker       none has ever run: start manage.py qcluster"
+        yield "worker       none has ever run: start manage.py worker"
     for row in seen["schedules"]:
         yield f"schedule     {row['name']}: next at {row['next_run'] or 'never'}"
 

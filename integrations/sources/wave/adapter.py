@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Rejected, Transient
 from integrations.core.ports import Account, AuthKind, Check, Setting, System
-from integrations.core.records import Customer, Invoice, OpenInvoice, Snapshot
+from integrations.core.records import OpenInvoice, Snapshot
 from integrations.core.zones import zone_of
 from integrations.http import ApiClient
 from integrations.sources.wave import mapping, queries
@@ -16,6 +16,7 @@ from integrations.sources.wave.oauth import ACCESS
 
 __all__ = ["ACCESS", "SYSTEM", "WaveSource", "business_of", "unauthorized"]
 
+T = TypeVar("T")
 MOST_PAGES = 50  # of open invoices: 5,000
 
 _BUSINESS_ID = Setting(
@@ -56,12 +57,13 @@ class WaveSource:
         """Read the named invoice and/or customer in one request; more only for more than 100 invoices with money due."""
         uuid = self._business()
         wanted = {"invoice": _node(uuid, "Invoice", invoice), "customer": _node(uuid, "Customer", customer)}
+        asked = frozenset(name for name, node in wanted.items() if node)
         # Taken before the request: the state is at least as new as this time says.
         read_at = datetime.now(UTC)
         found = self._client.business(mapping.node_id(uuid), **wanted)
         if found is None:
             raise Transient("POST graphql: the business cannot be found with this token", code="business_missing")
-        return _parsed(lambda: self._snapshot(found, uuid, read_at))
+        return _parsed(lambda: self._snapshot(found, uuid, read_at, asked))
 
     def invoice_of_payment(self, payment: str) -> str:
         """Return the number of the invoice a payment belongs to, "" when there is no such payment."""
@@ -97,21 +99,21 @@ class WaveSource:
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
 
-    def _snapshot(self, found: dict[str, Any], uuid: str, read_at: datetime) -> Snapshot:
+    def _snapshot(self, found: dict[str, Any], uuid: str, read_at: datetime, asked: frozenset[str]) -> Snapshot:
         business = mapping.business(found, uuid, self.fallback_time_zone)
         return Snapshot(
             business=business,
             read_at=read_at,
             today=read_at.astimezone(zone_of(business.timezone)).date(),
-            customer=_customer(found, uuid),
+            customer=_record(mapping.customer, found, "customer", asked, uuid),
             open_invoices=self._open_invoices(found, uuid),
-            invoice=_invoice(found, uuid),
+            invoice=_record(mapping.invoice, found, "invoice", asked, uuid),
         )
 
     def _open_invoices(self, found: dict[str, Any], uuid: str) -> tuple[OpenInvoice, ...] | None:
         """Return all invoices with money due, drafts left out; offset pages shift while we turn them, hence by id."""
         customer = found.get("customer")
-        if not customer:
+        if customer is None:
             return None
         by_id: dict[str, OpenInvoice] = {}
         page, pages = 1, found.get("openInvoices")
@@ -161,12 +163,11 @@ def _node(business: str, kind: str, number: str) -> str:
     return mapping.node_id(business, kind, number) if number else ""
 
 
-def _customer(found: dict[str, Any], uuid: str) -> Customer | None:
-    return mapping.customer(found["customer"], uuid) if found.get("customer") else None
-
-
-def _invoice(found: dict[str, Any], uuid: str) -> Invoice | None:
-    return mapping.invoice(found["invoice"], uuid) if found.get("invoice") else None
+def _record(read: Callable[[dict[str, Any], str], T], found: dict[str, Any], name: str, asked: frozenset[str], uuid: str) -> T | None:
+    """Return a record that was asked for, None where Wave says null; an answer that leaves it out is no such word."""
+    if name not in asked or found[name] is None:
+        return None
+    return read(found[name], uuid)
 
 
 def _goes_on(page: dict[str, Any], lines: list[OpenInvoice]) -> bool:

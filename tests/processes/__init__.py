@@ -1,0 +1,1 @@
+"""Tests with real processes: workers and web servers that are started, killed and started again."""

@@ -1,0 +1,109 @@
+"""manage.py worker and gunicorn as processes: woken by rows, restarted, stopped, and killed between a webhook and its work."""
+
+from datetime import timedelta
+
+import pytest
+import requests
+from django.utils import timezone
+
+from audit import ledger
+from audit.models import Attempt, Heartbeat, SyncJob
+from audit.states import State
+from integrations import asking
+from integrations.demo.stage import free_port
+from integrations.management.commands.run import web
+from integrations.models import Delivery
+from tests.flows.world import WEBHOOK_SECRET, key_of
+from tests.processes.site import Site, descendants, held, let_leases_end, unbound, unsettled, until
+
+PATIENCE = 60  # seconds, on a machine that is busy with other tests
+
+
+def ask_quietly(site: Site, invoice: str, *, seconds: float) -> SyncJob:
+    """Ask for an invoice's job at Jira, due in so many seconds, without waking anybody."""
+    route = site.world.route("jira")
+    due_at = timezone.now() + timedelta(seconds=seconds)
+    asked = ledger.request([asking.ask(route.source, route, "invoice", key_of(invoice), due_at=due_at)])
+    return asked.jobs[0]
+
+
+def is_done(job: SyncJob) -> bool:
+    return SyncJob.objects.filter(pk=job.pk, state=State.SUCCEEDED).exists()
+
+
+def test_the_supervisor_wakes_workers_for_due_rows_restarts_a_killed_cluster_and_stops_on_sigterm(site: Site) -> None:
+    Heartbeat.objects.all().delete()
+    customer = site.world.customer()
+    supervisor = site.manage("worker")
+    until(lambda: Heartbeat.objects.filter(name="worker").exists(), "a worker has beaten", seconds=PATIENCE)
+
+    first = ask_quietly(site, site.world.invoice(customer, "INV-1"), seconds=1)
+    until(lambda: is_done(first), "the row alone has woken a worker", seconds=PATIENCE)
+    assert list(Attempt.objects.filter(job=first).values_list("started_by", flat=True)) == ["worker"]
+
+    cluster = list(descendants(supervisor.pid))
+    site.kill_all(cluster)
+    second = ask_quietly(site, site.world.invoice(customer, "INV-2"), seconds=0)
+    until(lambda: is_done(second), "a new cluster has done what fell due", seconds=PATIENCE)
+    assert not set(cluster) & set(descendants(supervisor.pid))
+    assert supervisor.poll() is None
+
+    left = list(descendants(supervisor.pid))
+    supervisor.terminate()
+    assert supervisor.wait(PATIENCE) == 0
+    assert site.alive(left) == []
+
+
+@pytest.fixture
+def address(site: Site) -> str:
+    """Start gunicorn in `stored` mode and return its address."""
+    return start_web(site)
+
+
+def start_web(site: Site) -> str:
+    """Start the web server on a free port and wait until it answers."""
+    bind = f"127.0.0.1:{free_port(0)}"
+    site.start("web", *web(bind), WEBHOOK_ACK="stored")
+    until(lambda: answers(f"http://{bind}/healthz"), "the web server answers", seconds=PATIENCE)
+    return f"http://{bind}"
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def deliver(site: Site, address: str, invoice: str) -> int:
+    """Send a signed delivery to the web server and return its status."""
+    path = f"/webhooks/wave/{site.world.connection('wave').uuid}/"
+    body = site.world.wave.event("invoice.sent", invoice=invoice)
+    return site.world.wave.deliver(address + path, body, WEBHOOK_SECRET).status_code
+
+
+def test_kill_9_of_web_and_worker_between_acknowledgement_and_work_loses_nothing(site: Site, address: str) -> None:
+    customer = site.world.customer()
+    invoices = [site.world.invoice(customer, f"INV-{number}", total="10.00") for number in range(1, 5)]
+    assert [deliver(site, address, invoice) for invoice in invoices] == [200] * 4
+    site.kill(site.started[0])
+    assert (Delivery.objects.count(), Attempt.objects.count()) == (4, 0), "only stored so far"
+
+    worker = site.manage("worker")
+    until(lambda: site.world.jira.state()["issues"], "the worker has begun", seconds=PATIENCE)
+    site.kill(worker)
+    let_leases_end()
+
+    site.manage("worker")
+    until(lambda: not unsettled(), "a later worker has done everything", seconds=PATIENCE)
+    summaries = [(f"INV-{number} Northwind Bakery: 10.00 USD", "In Progress", []) for number in range(1, 5)]
+    found = held(site.world)
+    assert {**found, "issues": sorted(found["issues"])} == {
+        "organizations": [("Northwind Bakery", "40.00")],
+        "users": ["ada@northwind.example"],
+        "invoices": [("10.00", "SENT")] * 4,
+        "payments": [],
+        "issues": summaries,
+        "violations": [],
+    }
+    assert unbound() == []

@@ -1,0 +1,1 @@
+"""Tests of what must never show: secrets, and imports across the borders."""
