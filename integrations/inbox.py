@@ -28,7 +28,8 @@ from integrations.models.secrets import WrongKeyError
 log = logging.getLogger(__name__)
 
 COUNT_EVERY = timedelta(seconds=10)
-LOOK_EVERY = 0.05  # seconds between looks at jobs that another worker runs for us
+# Seconds between looks at jobs that another worker runs for us, at first and at last: many requests may wait for one job.
+LOOK_EVERY, LOOK_SELDOM = 0.05, 0.4
 COUNTERS = {
     VerdictReason.MISSING: "unsigned",
     VerdictReason.MALFORMED: "unsigned",
@@ -201,7 +202,7 @@ def _acknowledge(stored: _Stored) -> Reply:
     if settings.WEBHOOK_ACK == "stored" or not ids:
         return Reply(200, stored.delivery.decision)
     end = time.monotonic() + settings.WEBHOOK_DEADLINE
-    redelivery = stored.known or stored.joined
+    redelivery, pause = stored.known or stored.joined, LOOK_EVERY
     jobs = _own(ids)
     while _unfinished(jobs) and time.monotonic() < end:
         ran = pipeline.run([job.pk for job in jobs], started_by="webhook", redelivery=redelivery, budget=end - time.monotonic())
@@ -210,7 +211,8 @@ def _acknowledge(stored: _Stored) -> Reply:
             break
         redelivery = False  # once is enough: after that the job's own due time counts
         if not ran:
-            time.sleep(LOOK_EVERY)
+            time.sleep(pause)
+            pause = min(pause * 1.5, LOOK_SELDOM)
     return _reply(jobs)
 
 
