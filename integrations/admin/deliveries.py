@@ -25,7 +25,7 @@ class DeliveryAdmin(ReplayAdmin[Delivery]):
     list_display_links = ("event",)
     list_filter = ("decision", ("connection", admin.RelatedOnlyFieldListFilter), "event_type")
     list_select_related = ("connection",)
-    search_fields = ("event_type", "subject", "id")
+    search_fields = ("event_type", "subject")
     search_help_text = "Invoice number, customer, event, key or id"
     fieldsets = (
         (None, {"fields": ("event", "shown_decision", "reason", "subject", "connection")}),

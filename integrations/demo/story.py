@@ -21,7 +21,7 @@ from integrations.sandbox.server import Fault
 from integrations.sandbox.wave import Wave
 from integrations.sandbox.zendesk import Zendesk
 
-PATIENCE = 60.0  # seconds for the workers to settle what is derived or was put off
+PATIENCE = 90.0  # seconds for the workers to settle what is derived or was put off
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ def signed_in(group: str = "") -> Client:
 
 def job_of(route: Route, number: int, **values: Any) -> SyncJob:
     """Store a job about an invoice of the route."""
-    return SyncJob.objects.create(**job_values(route, number), **{"state": State.DEAD, **values})
+    return SyncJob.objects.create(**{**job_values(route, number), "state": State.DEAD, **values})
 
 
 def job_values(route: Route, number: int) -> dict[str, Any]:
@@ -60,12 +60,20 @@ def attempt_of(job: SyncJob, **values: Any) -> Attempt:
 
 def delivery_of(route: Route, body: bytes = b"{}", **values: Any) -> Delivery:
     """Store a delivery that came to the route's source."""
-    given = {"event_type": "invoice.updated", "decision": "accepted", "body_hash": uuid.uuid4().hex, "event_hash": "e"}
-    return Delivery.objects.create(connection=route.source, body=body, received_at=THEN, last_seen_at=THEN, **{**given, **values})
+    given = {
+        "connection": route.source,
+        "event_type": "invoice.updated",
+        "decision": "accepted",
+        "body": body,
+        "body_hash": uuid.uuid4().hex,
+        "event_hash": "e",
+        "received_at": THEN,
+        "last_seen_at": THEN,
+    }
+    return Delivery.objects.create(**{**given, **values})
 
 
 def binding_of(route: Route, number: int, **values: Any) -> Binding:
     """Store a binding of an invoice to a remote issue."""
-    key = f"wave:b:invoice:{number}"
-    given = {"kind": "issue", "remote_id": str(10_000 + number), "title": f"INV-{number}", "state": "bound"}
-    return Binding.objects.create(route=route, key=key, **{**given, **values})
+    given = {"kind": "issue", "key": f"wave:b:invoice:{number}", "remote_id": str(10_000 + number), "title": f"INV-{number}"}
+    return Binding.objects.create(**{"route": route, "state": "bound", **given, **values})

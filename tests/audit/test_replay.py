@@ -1,6 +1,7 @@
 """Replay of jobs: what is asked for, what is joined, and how the ends are told."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_ends_yields_what_ended_and_what_only_a_person_can_set_going(route: Rout
 
 def test_ends_follows_a_superseded_job_to_the_one_that_took_its_place(route: Route) -> None:
     superseded = job_of(route, 1, state=State.SUPERSEDED)
-    heir = SyncJob.objects.create(**{**job_values(route, 1), "created_at": ledger.timezone.now()}, state=State.SUCCEEDED)
+    heir = job_of(route, 1, state=State.SUCCEEDED, created_at=superseded.created_at + timedelta(days=1))
     ledger.beat()
     assert list(replay.ends([superseded], every=0)) == [heir]
 
