@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install dev demo run test lint pins
+.PHONY: install dev demo run test pins
 install: .venv/.runtime
 
 .venv/.runtime: requirements.txt

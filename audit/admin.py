@@ -1,6 +1,7 @@
 """The browser's view of jobs and holds: read-only, with a Replay button."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.utils.html import format_html, format_html_join
 from audit import replay
 from audit.models import Hold, SyncJob
 from audit.replay import Replayed
-from audit.states import State
+from audit.states import OPEN, State
 
 Row = TypeVar("Row", bound=Model)
 SHOWN = 20  # rows that a confirmation names; the rest is a number
@@ -27,6 +28,11 @@ SHOWN = 20  # rows that a confirmation names; the rest is a number
 def badge(word: str, label: str = "") -> str:
     """Return a state as a small coloured label; `word` picks the colour in admin.css."""
     return format_html('<span class="badge badge-{}">{}</span>', word, label or word)
+
+
+def short_time(at: datetime) -> str:
+    """Return a time as a column can hold it, to the second in its tooltip. All times are UTC."""
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC", f"{at:%d %b %H:%M}")
 
 
 class HistoryAdmin(admin.ModelAdmin[Row]):
@@ -163,15 +169,15 @@ class JobAdmin(ReplayAdmin[SyncJob]):
     """Jobs with their attempts and every HTTP exchange."""
 
     replay_permission = "audit.replay_syncjob"
-    list_display = ("name", "shown_state", "kind", "party", "amount", "route_slug", "shown_outcome", "created_at", "due_at")
+    list_display = ("name", "shown_state", "kind", "party", "amount", "route_slug", "shown_outcome", "created", "due")
     list_display_links = ("name",)
     list_filter = (AttentionFilter, "state", "route_slug", "system", "kind")
     search_fields = ("title", "party", "key")
     search_help_text = "Invoice number, customer, key or job id"
     fieldsets = (
-        (None, {"fields": ("shown_state", "shown_outcome", "kind", "title", "party", "amount", "route_slug", "system")}),
-        ("When", {"fields": ("created_at", "due_at", "not_before", "first_tried_at", "settled_at", "tries")}),
-        ("Record", {"fields": ("id", "key", "customer_key", "derived", "force")}),
+        (None, {"fields": (("shown_state", "shown_outcome"), ("title", "kind"), ("party", "amount"), ("route_slug", "system"))}),
+        ("When", {"fields": (("created_at", "due_at"), ("first_tried_at", "settled_at"), ("not_before", "tries"))}),
+        ("Record", {"fields": ("id", "key", "customer_key", ("derived", "force"))}),
         ("Replays", {"fields": ("replay_of", "shown_replays", "resolved_by")}),
     )
     readonly_fields = ("shown_state", "shown_outcome", "shown_replays")
@@ -206,6 +212,16 @@ class JobAdmin(ReplayAdmin[SyncJob]):
     def shown_outcome(self, job: SyncJob) -> str:
         """Return result, reason, error code and notes."""
         return replay.outcome(job) or "-"
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, job: SyncJob) -> str:
+        """Return when it was asked for, short enough for a column."""
+        return short_time(job.created_at)
+
+    @admin.display(description="due", ordering="due_at")
+    def due(self, job: SyncJob) -> str:
+        """Return when an open job is due; of others it says nothing."""
+        return short_time(job.due_at) if job.state in OPEN else "-"
 
     @admin.display(description="replays")
     def shown_replays(self, job: SyncJob) -> str:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -89,7 +90,7 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
         requested.jobs.append(found)
         if found.pk != job.pk:
             requested.joined.add(found.pk)
-            _enrich(found, ask)
+            _enrich(found, ask, now)
     return requested
 
 
@@ -116,13 +117,19 @@ def _job(ask: Ask, now: datetime) -> SyncJob:
     )
 
 
-def _enrich(job: SyncJob, ask: Ask) -> None:
+def _enrich(job: SyncJob, ask: Ask, now: datetime) -> None:
     """Add to a joined job what the ask wants more: an open job that somebody forces is forced."""
-    changes = {}
+    changes: dict[str, Any] = {}
     if ask.force and not job.force:
         changes["force"] = True
     if job.derived and not ask.derived:
         changes["derived"] = False
+    if job.second_look and not ask.second_look:
+        # News of a record that seemed gone: not to be slept over, and not to be taken for the proof of its end.
+        changes |= {"second_look": False, "due_at": ask.due_at or now}
+    if ask.replay_of is not None and job.due_at > now:
+        # A person asks now: our own back-off ends, the vendor's time stands.
+        changes["due_at"] = max(now, job.not_before or now)
     if changes:
         SyncJob.objects.filter(pk=job.pk, state__in=OPEN).update(**changes)
 
@@ -173,6 +180,17 @@ def _held(now: datetime) -> Q:
     for scope in Hold.objects.filter(Q(until=None) | Q(until__gt=now)).values_list("scope", flat=True):
         held |= _covered(scope)
     return held
+
+
+def free_at(job: SyncJob) -> datetime | None:
+    """Return when a pending job can be taken: when it is due and its holds have ended, None while one has no end."""
+    ends = [job.due_at]
+    for hold in Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now())):
+        if SyncJob.objects.filter(_covered(hold.scope), pk=job.pk).exists():
+            if hold.until is None:
+                return None
+            ends.append(hold.until)
+    return max(ends)
 
 
 def _covered(scope: str) -> Q:

@@ -133,7 +133,7 @@ def ends(jobs: Iterable[SyncJob], *, every: float = 0.5) -> Iterator[SyncJob]:
                 waiting = waiting - {job.pk}
                 yield job
         if waiting and ledger.remembers_since() is None:
-            raise NoWorkerError("no worker is alive: start one with `manage.py qcluster`; what was asked for is kept")
+            raise NoWorkerError("no worker is alive: start one with `manage.py worker`; what was asked for is kept")
         if waiting:
             time.sleep(every)
 

@@ -82,7 +82,7 @@ class Move:
 
 def backoff(tries: int, jitter: float) -> timedelta:
     """Return the full-jitter wait after so many counted tries; `jitter` is drawn from [0, 1)."""
-    ceiling = min(BACKOFF_MOST, BACKOFF_LEAST * 2 ** min(tries, 10))
+    ceiling = min(BACKOFF_MOST, BACKOFF_LEAST * (1 << min(tries, 10)))
     return BACKOFF_LEAST + (ceiling - BACKOFF_LEAST) * jitter
 
 

@@ -19,7 +19,7 @@ def routes_of(source: Connection, *, invoice_key: str = "") -> QuerySet[Route]:
     return (
         Route.objects.filter(source=source)
         .select_related("destination")
-        .annotate(customer_of_invoice=Coalesce(Subquery(parent), Value("")))  # type: ignore[arg-type]  # a CharField by its values()
+        .annotate(customer_of_invoice=Coalesce(Subquery(parent), Value("")))
     )
 
 

@@ -93,8 +93,10 @@ def begin(writer: Writer, document: Document, *, parent: str, title: str) -> Beg
 
 def _lives(claim: UUID | None) -> bool:
     """Whether a worker still holds this claim."""
+    if claim is None:
+        return False
     alive = Attempt.objects.filter(claim=claim, closed_at=None, job__state=State.RUNNING, job__lease_until__gt=timezone.now())
-    return claim is not None and alive.exists()
+    return alive.exists()
 
 
 def done(row: Binding, document: Document, written: Written, digests: Mapping[str, str], writer: Writer) -> None:

@@ -10,11 +10,11 @@ from integrations.models import Change
 SHOWN = 5
 
 
-def note(source_id: int, snapshot: Snapshot) -> None:
-    """Store what the read invoice shows anew; the same read twice adds nothing."""
+def note(source_id: int, snapshot: Snapshot) -> bool:
+    """Store what the read invoice shows anew and say whether that was anything; the same read twice adds nothing."""
     invoice = snapshot.invoice
     if invoice is None:
-        return
+        return False
     known = {row.key: row for row in Change.objects.filter(source_id=source_id, invoice_key=invoice.key).order_by("at", "pk")}
     found = history.changes_of(invoice, snapshot.business.timezone)
     rows = [
@@ -36,13 +36,13 @@ def note(source_id: int, snapshot: Snapshot) -> None:
         if change.key not in known or known[change.key].state != change.state[:200] or known[change.key].removed
     ]
     Change.objects.bulk_create(rows, ignore_conflicts=True)
-    _forget_removed(invoice, known, {change.key for change in found})
+    removed = _forget_removed(invoice, known, {change.key for change in found})
+    return bool(rows) or removed
 
 
-def _forget_removed(invoice: Invoice, known: dict[str, Change], found: set[str]) -> None:
+def _forget_removed(invoice: Invoice, known: dict[str, Change], found: set[str]) -> bool:
     gone = [row.key for row in known.values() if row.key not in found and not row.removed]
-    if gone:
-        Change.objects.filter(key__in=gone, invoice_key=invoice.key).update(removed=True)
+    return bool(gone) and Change.objects.filter(key__in=gone, invoice_key=invoice.key).update(removed=True) > 0
 
 
 def of_customer(source_id: int, customer_key: str) -> History:

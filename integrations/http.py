@@ -1,9 +1,11 @@
 """ApiClient: one request at a time, with time-outs, the 401 rule, a record of each exchange, and errors without secrets."""
 
+import base64
 import email.utils
+import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from requests.exceptions import ConnectTimeout, RequestException
 from integrations.core.errors import Transient
 
 RETRY_AFTER_MOST = timedelta(days=1)
+SECRET_LEAST = 6  # characters; what is shorter stands in ordinary text too
 REQUEST_ID_HEADERS = ("x-request-id", "x-zendesk-request-id", "x-arequestid", "atl-traceid")
 
 
@@ -110,7 +113,7 @@ class ApiClient:
             response = None
             try:
                 response = self._request(method, path, query, body, headers)
-                return _answer(response)
+                return _answer(response, headers)
             finally:
                 elapsed = round((time.monotonic() - started) * 1000)
                 status = None if response is None else response.status_code
@@ -137,12 +140,26 @@ def _refused(error: RequestException) -> bool:
     return "NewConnectionError" in repr(error.args)
 
 
-def _answer(response: requests.Response) -> Answer:
+def _answer(response: requests.Response, sent: Mapping[str, str]) -> Answer:
+    content = response.content
+    for proof in _proofs(sent):
+        # Some say back what was sent, and what a vendor says is kept and shown.
+        content = content.replace(proof, b"[secret]")
     try:
-        data = response.json() if response.content else None
+        data = json.loads(content) if content else None
     except (ValueError, RecursionError):
         data = None
-    return Answer(response.status_code, data, response.text[:2000] if data is None else "", response.headers)
+    return Answer(response.status_code, data, content.decode(errors="replace")[:2000] if data is None else "", response.headers)
+
+
+def _proofs(headers: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield what of the headers is secret: the token, or the login as it is encoded and its password."""
+    scheme, _, proof = headers.get("Authorization", "").partition(" ")
+    found = [proof.encode()]
+    if scheme == "Basic":
+        with suppress(ValueError):
+            found.append(base64.b64decode(proof).partition(b":")[2])
+    yield from (secret for secret in found if len(secret) >= SECRET_LEAST)
 
 
 def _request_id(response: requests.Response) -> str:

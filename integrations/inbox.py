@@ -205,15 +205,24 @@ def _acknowledge(stored: _Stored) -> Reply:
     redelivery, pause = stored.known or stored.joined, LOOK_EVERY
     jobs = _own(ids)
     while _unfinished(jobs) and time.monotonic() < end:
-        ran = pipeline.run([job.pk for job in jobs], started_by="webhook", redelivery=redelivery, budget=end - time.monotonic())
+        busy = _under_way(jobs)
+        ran = not busy and pipeline.run(
+            [job.pk for job in jobs], started_by="webhook", redelivery=redelivery, budget=end - time.monotonic()
+        )
         jobs = _own(ids)
-        if not ran and not any(job.state == State.RUNNING or _due_before(job, end) for job in _unfinished(jobs)):
+        if not ran and not busy and not any(job.state == State.RUNNING or _due_before(job, end) for job in _unfinished(jobs)):
             break
-        redelivery = False  # once is enough: after that the job's own due time counts
+        redelivery = redelivery and busy  # once is enough: after that the job's own due time counts
         if not ran:
             time.sleep(pause)
             pause = min(pause * 1.5, LOOK_SELDOM)
     return _reply(jobs)
+
+
+def _under_way(jobs: Iterable[SyncJob]) -> bool:
+    """Whether one of these records is being run just now, on whatever route: what waits behind it then starts as one run."""
+    keys = {job.key for job in jobs}
+    return SyncJob.objects.filter(key__in=keys, state=State.RUNNING, lease_until__gt=timezone.now()).exists()
 
 
 def _due_before(job: SyncJob, end: float) -> bool:
@@ -243,7 +252,8 @@ def _unfinished(jobs: Iterable[SyncJob]) -> list[SyncJob]:
 def _reply(jobs: list[SyncJob]) -> Reply:
     """Return the row of the design's table: 200 when nothing more comes of a redelivery."""
     waiting = _unfinished(jobs)
-    gave_up = [job for job in jobs if job.state == State.DEAD and job.error_code in ("gave_up", "crashed")]
+    dead = [job for job in jobs if job.state == State.DEAD and job.resolved_by_id is None]
+    gave_up = [job for job in dead if job.error_code in ("gave_up", "crashed")]
     if not waiting and not gave_up:
         return Reply(200, "done")
     return Reply(503, "not done yet", _seconds_until(waiting))

@@ -43,6 +43,7 @@ REFUSALS = {
 # Wave answers 403 without OAuth's words when the plan has lapsed.
 OTHER_REFUSAL = "access was refused (grant revoked, or plan lapsed): check the account, then connect again"
 REFUSING = (400, 401, 403)
+SENT_SECRETS = ("client_secret", "refresh_token", "code", "code_verifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +191,14 @@ def ask(call: TokenCall, *, system: str) -> Tokens:
     except RequestException as error:
         # Only the class: the exception may hold the request, and that the secrets.
         raise Transient(f"POST {path}: {type(error).__name__}", code="no_answer") from None
-    return _tokens(response, path, system)
+    return _tokens(response, path, system, sent=call.form or call.json or {})
 
 
-def _tokens(response: requests.Response, path: str, system: str) -> Tokens:
+def _tokens(response: requests.Response, path: str, system: str, *, sent: Mapping[str, Any]) -> Tokens:
     data = _json(response)
     status = response.status_code
     if status in REFUSING and (data is not None or not response.content):
-        raise _refusal(f"POST {path} answered {status}", data or {})
+        raise _refusal(f"POST {path} answered {status}", data or {}, sent)
     if status == 429:
         raise Transient(f"POST {path} answered 429", code="rate_limited", not_before=retry_after(response.headers), scope="connection")
     if not 200 <= status < 300 or not data or not _text(data, "access_token"):
@@ -210,10 +211,14 @@ def _tokens(response: requests.Response, path: str, system: str) -> Tokens:
     )
 
 
-def _refusal(what: str, data: Mapping[str, Any]) -> Disconnected:
+def _refusal(what: str, data: Mapping[str, Any], sent: Mapping[str, Any]) -> Disconnected:
     error = _text(data, "error")
     known = REFUSALS.get(error)
-    return Disconnected(f"{what}: {known or OTHER_REFUSAL}", code=error if known else "", words=_text(data, "error_description") or error)
+    words = _text(data, "error_description") or error
+    for name in SENT_SECRETS:
+        # Some say back what was sent, and what a vendor says is kept and shown.
+        words = words.replace(_text(sent, name) or "[secret]", "[secret]")
+    return Disconnected(f"{what}: {known or OTHER_REFUSAL}", code=error if known else "", words=words)
 
 
 def _json(response: requests.Response) -> dict[str, Any] | None:

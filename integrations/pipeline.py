@@ -80,10 +80,25 @@ def _run(this: Run) -> None:
         for job, attempt in this.pairs:
             _fail(this, job, attempt, _named(error))
         return
-    changes.note(this.source.pk, snapshot)
+    _note(this, snapshot)
     routes = Route.objects.select_related("destination").in_bulk({job.route_id for job in this.claim.jobs})
     for job, attempt in this.pairs:
         _run_job(this, job, attempt, routes.get(job.route_id), snapshot)
+
+
+def _note(this: Run, snapshot: Snapshot) -> None:
+    """Remember what the read shows anew, and ask for the customer whose summary tells of it, unless claimed with it.
+
+    After a failure the customer's job may have run by itself before: its summary lacks what is only known now.
+    """
+    with transaction.atomic():
+        if not changes.note(this.source.pk, snapshot) or snapshot.invoice is None:
+            return
+        taken = {(job.route_id, job.kind, job.key) for job in this.claim.jobs}
+        routes = asking.routes_of(this.source)
+        asks = [ask for route in routes for ask in asking.customers_of(this.source, route, [snapshot.invoice.customer.key])]
+        if ledger.request([ask for ask in asks if ask.identity not in taken]).jobs:
+            ledger.wake()
 
 
 def _read(reader: Source, jobs: Sequence[SyncJob]) -> Snapshot:

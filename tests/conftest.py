@@ -35,7 +35,7 @@ WEBHOOK_SECRET = "the-webhook-secret-of-the-tests"
 # --- The network is off -------------------------------------------------------------------------------------------
 
 
-class NetworkRefused(RuntimeError):
+class NetworkRefusedError(RuntimeError):
     """A test tried to leave this machine."""
 
 
@@ -54,7 +54,7 @@ def network_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def checked(address: Any) -> Any:
         if isinstance(address, tuple) and not _is_here(address[0]):
-            raise NetworkRefused(f"a test connects to {address[0]}: use a fake, responses, or the sandbox on 127.0.0.1")
+            raise NetworkRefusedError(f"a test connects to {address[0]}: use a fake, responses, or the sandbox on 127.0.0.1")
         return address
 
     def looked_up(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -70,9 +70,7 @@ def network_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Put SQLite's test database on disk, as in production: in memory it is another engine, and no other process sees it."""
     database = django_settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
@@ -125,7 +123,12 @@ def jira_route() -> Callable[..., Route]:
     """Return a maker of routes from a Wave connection to a Jira site of its own."""
 
     def make(
-        source: Connection, slug: str = "wave-to-jira", *, kinds: tuple[str, ...] = ("invoice", "payment"), project: str = "BILL", **options: Any
+        source: Connection,
+        slug: str = "wave-to-jira",
+        *,
+        kinds: tuple[str, ...] = ("invoice", "payment"),
+        project: str = "BILL",
+        **options: Any,
     ) -> Route:
         settings = {"site": slug, "email": "ops@example.com"}
         destination = _connection(f"{slug}-account", "jira", "api_token", settings, {"api_token": "jira-token"})

@@ -47,7 +47,9 @@ class FakeWave:
         self.customers[number] = replace(known, **more)
         return self.customers[number]
 
-    def put_invoice(self, number: str = "1", *, customer: str = "7", due: str = "100.00", payments: Mapping[str, str] | None = None, **more: Any) -> Invoice:
+    def put_invoice(
+        self, number: str = "1", *, customer: str = "7", due: str = "100.00", payments: Mapping[str, str] | None = None, **more: Any
+    ) -> Invoice:
         """Store an invoice of a customer, with payments by their number; the customer's balance follows."""
         owner = self.customers.get(customer) or self.put_customer(customer)
         paid = tuple(Payment(self.key("payment", key), euro(amount), date(2026, 5, 4)) for key, amount in (payments or {}).items())
@@ -255,11 +257,17 @@ class FakeDestination:
         if "payment" not in self.plan.kinds:
             return []
         parent = Link("record", invoice.key)
-        return [self._document("payment", paid.key, {"amount": paid.amount.amount}, trace, parent, paid.created_at) for paid in invoice.payments]
+        return [
+            self._document("payment", paid.key, {"amount": paid.amount.amount}, trace, parent, paid.created_at) for paid in invoice.payments
+        ]
 
-    def _document(self, kind: str, key: str, fields: Mapping[str, Value], trace: Trace, parent: Link | None, born: datetime | None) -> Document:
+    def _document(
+        self, kind: str, key: str, fields: Mapping[str, Value], trace: Trace, parent: Link | None, born: datetime | None
+    ) -> Document:
         lags, upsert = self.remote.find_lags, self.remote.upsert
-        return Document(kind, key, fields, _sent_along(trace), parent=parent, upsert=upsert, find_lags=lags, modified_at=MODIFIED, created_at=born)
+        return Document(
+            kind, key, fields, _sent_along(trace), parent=parent, upsert=upsert, find_lags=lags, modified_at=MODIFIED, created_at=born
+        )
 
     def _mapped(self, kind: str) -> dict[str, str]:
         return {rule.target: rule.template for rule in self.plan.rules(kind)}

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import reverse
 from django.utils.html import format_html
 
-from audit.admin import HistoryAdmin, badge
+from audit.admin import HistoryAdmin, badge, short_time
 from integrations.admin.words import pretty_json
 from integrations.models import Binding
 
@@ -13,14 +13,14 @@ from integrations.models import Binding
 class BindingAdmin(HistoryAdmin[Binding]):
     """Remote objects, and what was last written to them."""
 
-    list_display = ("name", "kind", "remote_id", "shown_state", "route", "written_at")
+    list_display = ("name", "kind", "remote_id", "shown_state", "route", "written")
     list_display_links = ("name",)
     list_filter = ("state", ("route", admin.RelatedOnlyFieldListFilter), "kind")
     list_select_related = ("route",)
     search_fields = ("title", "key", "remote_id")
     search_help_text = "Invoice number, customer, key or the destination's id"
     fieldsets = (
-        (None, {"fields": ("kind", "title", "remote_id", "shown_state", "route", "written_at")}),
+        (None, {"fields": (("title", "kind"), ("shown_state", "remote_id"), ("route", "written_at"))}),
         ("Record", {"fields": ("key", "parent", "source_modified_at", "last_job")}),
         ("Last written", {"fields": ("fields_written", "shown_facts")}),
     )
@@ -34,6 +34,11 @@ class BindingAdmin(HistoryAdmin[Binding]):
     def shown_state(self, binding: Binding) -> str:
         """Return the state as a badge."""
         return badge(binding.state, binding.get_state_display())
+
+    @admin.display(description="last written", ordering="written_at")
+    def written(self, binding: Binding) -> str:
+        """Return when it was written last, short enough for a column."""
+        return short_time(binding.written_at) if binding.written_at else "-"
 
     @admin.display(description="fields")
     def fields_written(self, binding: Binding) -> str:

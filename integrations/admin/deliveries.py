@@ -8,7 +8,7 @@ from django.contrib.admin.utils import unquote
 from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 
-from audit.admin import ReplayAdmin, badge
+from audit.admin import ReplayAdmin, badge, short_time
 from audit.models import SyncJob
 from audit.replay import Replayed
 from integrations import replay
@@ -21,15 +21,15 @@ class DeliveryAdmin(ReplayAdmin[Delivery]):
     """What the sources sent, what intake decided about it, and the jobs it led to."""
 
     replay_permission = "integrations.replay_delivery"
-    list_display = ("event", "shown_decision", "reason", "record", "customer", "amount", "seen", "received_at", "connection")
+    list_display = ("event", "shown_decision", "reason", "record", "customer", "amount", "seen", "received", "connection")
     list_display_links = ("event",)
     list_filter = ("decision", ("connection", admin.RelatedOnlyFieldListFilter), "event_type")
     list_select_related = ("connection",)
     search_fields = ("event_type", "subject")
     search_help_text = "Invoice number, customer, event, key or id"
     fieldsets = (
-        (None, {"fields": ("event", "shown_decision", "reason", "subject", "connection")}),
-        ("When", {"fields": ("received_at", "last_seen_at", "seen")}),
+        (None, {"fields": (("event", "connection"), ("shown_decision", "reason"), "subject")}),
+        ("When", {"fields": (("received_at", "last_seen_at"), "seen")}),
         ("What the source sent", {"fields": ("shown_body",)}),
     )
 
@@ -85,6 +85,11 @@ class DeliveryAdmin(ReplayAdmin[Delivery]):
     def amount(self, delivery: Model) -> str:
         """Return the amount, once a job has learnt it."""
         return _known(delivery, "amount") or "-"
+
+    @admin.display(description="received", ordering="received_at")
+    def received(self, delivery: Delivery) -> str:
+        """Return when it came first, short enough for a column."""
+        return short_time(delivery.received_at)
 
     @admin.display(description="body")
     def shown_body(self, delivery: Delivery) -> str:

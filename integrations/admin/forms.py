@@ -15,6 +15,7 @@ from integrations.core.records import KINDS
 from integrations.models import Connection, FieldMapping, Route, StatusMapping
 
 SETTING, SECRET, OPTION = "setting_", "secret_", "option_"
+ACRONYMS = {"oauth": "OAuth", "api": "API", "id": "ID"}
 
 
 class WriteOnlyTextarea(forms.Textarea):
@@ -30,8 +31,9 @@ def secret_input() -> forms.PasswordInput:
 
 
 def in_words(name: str) -> str:
-    """Return a setting's name as a label: client_id is Client id."""
-    return name.replace("_", " ").capitalize()
+    """Return a setting's name as a label: client_id is Client ID."""
+    words = [ACRONYMS.get(word, word) for word in name.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def setting_field(setting: Setting, values: Mapping[str, Any]) -> forms.Field:

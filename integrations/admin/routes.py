@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from audit.admin import badge
+from audit.admin import badge, short_time
 from integrations import configuration, pausing, provision, registry
 from integrations.admin.forms import OPTION, EndsForm, FieldMappingForm, RouteForm, StatusMappingForm, route_form
 from integrations.core.errors import ConnectorError, Misconfigured
@@ -194,7 +194,9 @@ class RouteAdmin(admin.ModelAdmin[Route]):
     @admin.display(description="state", ordering="paused_at")
     def shown_state(self, route: Route) -> str:
         """Return whether it goes."""
-        return format_html("{} since {:%Y-%m-%d %H:%M} UTC", badge("paused"), route.paused_at) if route.paused_at else badge("active")
+        if route.paused_at is None:
+            return badge("active")
+        return format_html("{} since {}", badge("paused"), short_time(route.paused_at))
 
     @admin.display(description="refused mappings")
     def problems(self, route: Route) -> str:

@@ -93,7 +93,8 @@ def test_who_may_only_look_replays_no_delivery(route: Route) -> None:
 
 @pytest.mark.parametrize("group", ["Viewer", "Administrator"])
 def test_nobody_changes_deliveries_or_bindings(route: Route, group: str) -> None:
-    client, rows = signed_in(group), [delivery_of(route), binding_of(route, 7)]
+    client = signed_in(group)
+    rows: list[Delivery | Binding] = [delivery_of(route), binding_of(route, 7)]
     answers = [client.post(page(name, row), {"post": "yes"}).status_code for row in rows for name in ("change", "delete")]
     assert answers == [403, 403, 403, 403]
 

@@ -115,6 +115,12 @@ def test_a_derived_job_that_somebody_asks_for_itself_is_derived_no_more() -> Non
     assert not fresh(job).derived
 
 
+def test_news_of_a_record_that_seemed_gone_turn_its_second_look_into_a_first_one_due_now() -> None:
+    [job] = request(asked(second_look=True, due_at=NOON + timedelta(minutes=5)))
+    request(asked())
+    assert (fresh(job).second_look, seconds(job)) == (False, 0)
+
+
 def test_an_ask_for_a_disconnected_account_starts_blocked() -> None:
     [job] = request(asked(blocked=True))
     assert job.state == State.BLOCKED
@@ -172,7 +178,13 @@ def test_a_claim_opens_one_attempt_per_job_and_a_lease(settings: Any) -> None:
     assert (running.state, running.attempt_number, running.first_tried_at) == (State.RUNNING, 1, NOON)
     assert running.lease_until == NOON + timedelta(seconds=settings.JOB_LEASE)
     [attempt] = Attempt.objects.all()
-    assert (attempt.job_id, attempt.number, attempt.claim, attempt.started_by, attempt.closed_at) == (job.pk, 1, claim.token, "worker", None)
+    assert (attempt.job_id, attempt.number, attempt.claim, attempt.started_by, attempt.closed_at) == (
+        job.pk,
+        1,
+        claim.token,
+        "worker",
+        None,
+    )
 
 
 def test_a_job_that_is_not_due_is_not_taken(clock: time_machine.Traveller) -> None:
@@ -263,7 +275,12 @@ def test_the_vendors_words_stay_on_the_attempt() -> None:
     [attempt] = claimed().attempts
     ledger.settle(attempt, DOWN, message="PUT /organizations: 503")
     kept = Attempt.objects.get()
-    assert (kept.ending, kept.error_code, kept.message, kept.words) == ("transient", "down", "PUT /organizations: 503", "Service Unavailable")
+    assert (kept.ending, kept.error_code, kept.message, kept.words) == (
+        "transient",
+        "down",
+        "PUT /organizations: 503",
+        "Service Unavailable",
+    )
 
 
 def test_a_job_gives_up_after_its_time_and_is_dead(clock: time_machine.Traveller, settings: Any) -> None:
@@ -436,6 +453,24 @@ def test_a_hold_ends_by_itself(clock: time_machine.Traveller) -> None:
     ledger.hold("route:1", reason="limited", until=NOON + timedelta(seconds=60))
     clock.shift(60)
     assert len(claimed().jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("holds", "free"),
+    [
+        ({}, 0),
+        ({"route:2": 60}, 0),
+        ({"route:1": 60}, 60),
+        ({"route:1": 60, f"connection:{WAVE}": 90}, 90),
+        ({"route:1": None}, None),
+        ({"route:1": -1}, 0),
+    ],
+)
+def test_a_job_is_free_when_its_last_hold_has_ended(holds: dict[str, int | None], free: int | None) -> None:
+    [job] = request(asked())
+    for scope, end in holds.items():
+        ledger.hold(scope, reason="test", until=None if end is None else NOON + timedelta(seconds=end))
+    assert ledger.free_at(job) == (None if free is None else NOON + timedelta(seconds=free))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from audit.states import CLOSED, LOSSES_ALLOWED, OPEN, Ending, Outcome, State
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SOURCE = 1
-IDENTITIES = [(route, kind, key) for route in (1, 2) for kind, key in (("invoice", "invoice:1"), ("invoice", "invoice:2"), ("customer", "customer:7"))]
+IDENTITIES = [
+    (route, kind, key) for route in (1, 2) for kind, key in (("invoice", "invoice:1"), ("invoice", "invoice:2"), ("customer", "customer:7"))
+]
 SCOPES = ["route:1", "connection:12", f"connection:{SOURCE}", "object:2:invoice:invoice:1"]
 OUTCOMES = [
     ledger.outcome_of_success("updated"),
@@ -176,7 +178,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def a_success_leaves_no_dead_letter_of_its_record_behind(self) -> None:
         for job in SyncJob.objects.filter(state=State.SUCCEEDED):
-            older = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state=State.DEAD, settled_at__lt=job.settled_at)
+            older = SyncJob.objects.filter(
+                route_id=job.route_id, kind=job.kind, key=job.key, state=State.DEAD, settled_at__lt=job.settled_at
+            )
             assert not older.filter(resolved_by=None).exists()
 
     # --- The model's own idea of what may be taken ---
@@ -195,9 +199,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_no_order_of_events_breaks_the_ledger() -> None:
     assert settings.JOB_LEASE < 121  # so that `wait` can let a lease run out
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         LedgerMachine,
         settings=hypothesis_settings(
-            max_examples=40, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=20, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -59,7 +59,12 @@ TABLE = [
     Row("transient with the vendor's time, given up", LIMITED, OLD, Move(State.DEAD, 10, code="gave_up")),
     Row("transient, not counted: never given up", UNCOUNTED, OLD, Move(State.PENDING, 9, SOON, SOON, code="elsewhere")),
     Row("transient while a newer job waits", DOWN, FRESH_PASSED, Move(State.SUPERSEDED, 1, SHORT, code="down")),
-    Row("transient with the vendor's time while a newer job waits", LIMITED, TRIED_PASSED, Move(State.SUPERSEDED, 4, SOON, SOON, code="limited")),
+    Row(
+        "transient with the vendor's time while a newer job waits",
+        LIMITED,
+        TRIED_PASSED,
+        Move(State.SUPERSEDED, 4, SOON, SOON, code="limited"),
+    ),
     Row("transient, given up although a newer job waits", DOWN, OLD_PASSED, Move(State.DEAD, 10, code="gave_up")),
 ]
 

@@ -217,7 +217,11 @@ def test_a_changed_record_stands_whole_at_both_destinations(world: World, name: 
     world.settle()
     assert standing(world) == story.expected(scene)
     assert world.wave.state() == books
-    assert {(state, error) for _, _, state, error in world.jobs()} <= {("succeeded", "created"), ("succeeded", "updated"), ("succeeded", "unchanged")}
+    assert {(state, error) for _, _, state, error in world.jobs()} <= {
+        ("succeeded", "created"),
+        ("succeeded", "updated"),
+        ("succeeded", "unchanged"),
+    }
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -221,6 +221,10 @@ class World:
         """Post one signed delivery as Wave words it."""
         return self.post(self.wave.event(event, **about))
 
+    def deliver_now(self, event: str, invoice: str) -> HttpResponse:
+        """Post one signed delivery about an invoice, for threads."""
+        return self.deliver(event, invoice=invoice)
+
     def post(self, body: bytes, client: Client | None = None) -> HttpResponse:
         """Post a signed body to the webhook."""
         signed = self.wave.signed_headers(body, WEBHOOK_SECRET)

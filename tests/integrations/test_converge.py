@@ -19,9 +19,7 @@ pytestmark = pytest.mark.django_db
 
 Maker = Callable[..., Any]
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
-TIMED_OUT = Transient("PUT /record: ReadTimeout", code="no_answer")
 NOT_SENT = Transient("PUT /record: ConnectTimeout", code="no_answer", unsent=True)
-UNAVAILABLE = Transient("PUT /record: 503", code="unavailable")
 OWED = Decimal("100.00")
 
 
@@ -47,6 +45,10 @@ def to_zendesk(zendesk_route: Maker, source: Connection) -> Route:
 def to_jira(jira_route: Maker, source: Connection) -> Route:
     route: Route = jira_route(source)
     return route
+
+
+def timed_out() -> Transient:
+    return Transient("PUT /record: ReadTimeout", code="no_answer")
 
 
 def ask(wave: FakeWave, route: Route, kind: str = "invoice", number: str = "1", **more: Any) -> SyncJob:
@@ -140,7 +142,9 @@ def test_a_mapping_that_was_taken_away_is_sent_as_null_once(wave: FakeWave, zend
     assert [write.fields for write in zendesk.writes] == [{"name": "Customer 7", "owed": None, "tier": None}]
 
 
-def test_a_field_that_the_destination_does_not_take_rests_until_it_is_mended(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route) -> None:
+def test_a_field_that_the_destination_does_not_take_rests_until_it_is_mended(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route
+) -> None:
     row = FieldMapping.objects.create(route=to_zendesk, kind="customer", target="tier", template="gold")
     zendesk.refused = {"tier": "no such field"}
     wave.put_customer()
@@ -198,7 +202,7 @@ def test_an_update_that_was_carried_out_without_an_answer_is_written_again_altho
     wave.put_invoice(status="SENT")
     bring(wave, to_zendesk)
     wave.put_invoice(status="PAID")
-    zendesk.faults = [Fault(TIMED_OUT, committed=True)]
+    zendesk.faults = [Fault(timed_out(), committed=True)]
     job = bring(wave, to_zendesk)
     assert (job.state, binding("record").state, zendesk.holds()["record"][0]["status"]) == (State.PENDING, "in_doubt", "PAID")
     wave.put_invoice(status="SENT")
@@ -232,7 +236,7 @@ def test_a_create_without_an_answer_is_looked_for_until_the_index_shows_it(
     wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller
 ) -> None:
     wave.put_invoice()
-    jira.faults, jira.hidden_when_made = [Fault(TIMED_OUT, committed=True)], True
+    jira.faults, jira.hidden_when_made = [Fault(timed_out(), committed=True)], True
     job = bring(wave, to_jira)
     looked = []
     for _ in range(3):
@@ -250,7 +254,7 @@ def test_a_create_that_no_look_up_ever_shows_is_made_again_after_two_minutes(
     wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller
 ) -> None:
     wave.put_invoice()
-    jira.faults = [Fault(TIMED_OUT)]
+    jira.faults = [Fault(timed_out())]
     job = bring(wave, to_jira)
     while job.state == State.PENDING:
         job = again(job, clock)
@@ -261,7 +265,7 @@ def test_a_create_that_no_look_up_ever_shows_is_made_again_after_two_minutes(
 
 def test_waiting_for_the_index_spends_no_try(wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller) -> None:
     wave.put_invoice()
-    jira.faults = [Fault(TIMED_OUT)]
+    jira.faults = [Fault(timed_out())]
     job = bring(wave, to_jira)
     assert again(again(job, clock), clock).tries == job.tries == 1
 
@@ -333,7 +337,7 @@ def test_an_answer_that_refuses_nothing_lets_the_next_run_create_after_one_look(
 ) -> None:
     jira.find_lags = False
     wave.put_invoice()
-    jira.faults = [Fault(UNAVAILABLE)]
+    jira.faults = [Fault(Transient("PUT /record: 503", code="unavailable"))]
     job = again(bring(wave, to_jira), clock)
     assert (job.state, jira.events) == (State.SUCCEEDED, ["find record 1", "write record 1", "find record 1", "write record 1"])
 
