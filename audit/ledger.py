@@ -338,12 +338,12 @@ def _lose(job: SyncJob, now: datetime) -> None:
     state = after_loss(job.losses)
     job.state = State.SUPERSEDED if waiting is not None and state == State.PENDING else state
     job.due_at, job.lease_until = now, None
-    job.error_code = "crashed" if state == State.DEAD else "lost"
+    job.error_code = "crashed" if state == State.DEAD else "worker_lost"
     job.settled_at = now if job.state not in OPEN else None
     job.save()
     if waiting is not None:
         _hand_on(job, waiting)
-    Attempt.objects.filter(job=job, closed_at=None).update(closed_at=now, ending="lost", error_code="lost")
+    Attempt.objects.filter(job=job, closed_at=None).update(closed_at=now, ending="lost", error_code="worker_lost")
 
 
 # --- Holds and releases ------------------------------------------------------------------------------------------

@@ -114,10 +114,10 @@ def _save_account(row: Connection) -> None:
 def is_complete(connection: Connection) -> bool:
     """Whether the account has all that its way in needs: an access token, or what it takes to get one."""
     access = registry.entry(connection.system).access
-    known = oauth.account(connection)
+    known, held = oauth.account(connection), oauth.secrets_of(connection.credential)
     try:
         access.base_url(known, outgoing.vendor_urls())
-        if access.headers(known, oauth.secrets_of(connection.credential)):
+        if access.headers(known, held):
             return True
     except Misconfigured:
         pass

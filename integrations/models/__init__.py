@@ -2,6 +2,7 @@
 
 from integrations.models.connection import Connection, Credential, Intake
 from integrations.models.inbox import Delivery
+from integrations.models.keys import KeyCanary
 from integrations.models.memory import Binding, Change, RemoteShape, Slot
 from integrations.models.route import FieldMapping, Route, StatusMapping
 
@@ -13,6 +14,7 @@ __all__ = [
     "Delivery",
     "FieldMapping",
     "Intake",
+    "KeyCanary",
     "RemoteShape",
     "Route",
     "Slot",

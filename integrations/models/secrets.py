@@ -5,9 +5,11 @@ from typing import Any
 from cryptography.fernet import InvalidToken
 from fernet_fields import EncryptedTextField
 
+from integrations.core.errors import Misconfigured
 
-class WrongKeyError(Exception):
-    """A stored secret cannot be decrypted with any of FERNET_KEYS."""
+
+class WrongKeyError(Misconfigured):
+    """A stored secret cannot be decrypted with any of FERNET_KEYS; a person has to mend that, what depends on it waits."""
 
 
 class SecretTextField(EncryptedTextField):  # type: ignore[misc]  # the library has no types

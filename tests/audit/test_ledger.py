@@ -387,7 +387,7 @@ def test_a_renewed_lease_keeps_the_job(clock: time_machine.Traveller, settings: 
 def test_a_lost_job_comes_back_at_once(clock: time_machine.Traveller, settings: Any) -> None:
     [job] = request(asked())
     lose(clock, settings)
-    assert (fresh(job).state, fresh(job).losses, fresh(job).error_code, seconds(job)) == (State.PENDING, 1, "lost", 0)
+    assert (fresh(job).state, fresh(job).losses, fresh(job).error_code, seconds(job)) == (State.PENDING, 1, "worker_lost", 0)
 
 
 def test_five_lost_workers_in_a_row_end_a_job_as_crashed(clock: time_machine.Traveller, settings: Any) -> None:

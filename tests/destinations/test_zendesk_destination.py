@@ -430,6 +430,7 @@ def test_an_invoice_becomes_a_record_with_its_payments(provisioned: Route, accou
             "custom_object_fields": {
                 "organization": organization,
                 "status": "PARTIAL",
+                "po_number": None,
                 "issued_on": "2026-11-01T00:00:00+00:00",
                 "due_on": "2026-12-01T00:00:00+00:00",
                 "total": "150.00",

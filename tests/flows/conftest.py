@@ -1,6 +1,7 @@
 """The world of the flow tests: three stand-ins on real sockets, and a connector that is set up for them."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,29 +39,24 @@ def empty_world(settings: Settings, tmp_path: Path) -> Iterator[World]:
             close_sessions()
 
 
+def _configured(world: World, setup: Setup) -> World:
+    world.configure(setup)
+    return world
+
+
 @pytest.fixture
 def make_world(empty_world: World, db: None) -> Callable[[Setup], World]:
     """Return what configures the world as a test wants it."""
+    return partial(_configured, empty_world)
 
-    def make(setup: Setup) -> World:
-        empty_world.configure(setup)
-        return empty_world
 
-    return make
+@pytest.fixture
+def threaded_world(empty_world: World, transactional_db: None) -> Callable[[Setup], World]:
+    """Return what configures a world in which threads may post: they see what others committed."""
+    return partial(_configured, empty_world)
 
 
 @pytest.fixture
 def world(make_world: Callable[[Setup], World]) -> World:
     """Return the world as most stories find it: both routes, custom objects, worklogs."""
     return make_world(Setup())
-
-
-@pytest.fixture
-def threaded_world(empty_world: World, transactional_db: None) -> Callable[[Setup], World]:
-    """Return what configures a world in which threads may post: they see what others committed."""
-
-    def make(setup: Setup) -> World:
-        empty_world.configure(setup)
-        return empty_world
-
-    return make

@@ -80,13 +80,12 @@ def test_an_existing_user_keeps_everything_and_joins_the_organization(world: Wor
     assert world.deliver("customer.created", customer=customer).status_code == 200
     [user] = standing(world)["users"]
     kept = {name: user[name] for name in ("name", "role", "phone", "external_id", "organization_ids")}
-    organizations = ["crm-1", key_of(customer)]
     assert kept == {
         "name": "A. Miller",
         "role": "agent",
         "phone": "1",
         "external_id": own_id or key_of(customer),
-        "organization_ids": organizations,
+        "organization_ids": ["crm-1", key_of(customer)],
     }
     world.wave.change_customer(customer, phone="+1 416 555 0199")
     assert world.deliver("customer.updated", customer=customer).status_code == 200
@@ -252,7 +251,7 @@ def test_an_expired_token_is_refreshed_once_and_the_work_goes_on(make_world: Mak
 def test_a_dead_grant_stops_all_calls_until_somebody_reconnects(make_world: MakeWorld, system: str) -> None:
     setup = Setup(oauth=True)
     world = make_world(setup)
-    customer, invoice = world.synced()
+    _, invoice = world.synced()
     revoke(world, system)
     world.wave.change_invoice(invoice, total="150.00")
     assert world.deliver("invoice.updated", invoice=invoice).status_code == 503

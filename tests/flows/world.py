@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import time_machine
 from django.core.management import call_command
 from django.db import connections
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 from django.test import Client
 
 from audit import ledger
@@ -140,7 +140,7 @@ class World:
 
     # --- Setting up
 
-    def configure(self, setup: Setup = Setup()) -> None:  # noqa: B008 - frozen
+    def configure(self, setup: Setup = Setup()) -> None:
         """Apply a configuration file, create what the routes need, and let a worker have lived for a day."""
         self.business = self.wave.add_business("Maple Consulting", timezone="America/Toronto", currency="USD", business=BUSINESS)
         self.apply(setup)
@@ -148,7 +148,7 @@ class World:
         self.live_since(NOW - timedelta(days=1))
         self.baseline = {"fields": self.zendesk.state()["organization_fields"], "jira": self.jira.state()["fields"]}
 
-    def apply(self, setup: Setup = Setup()) -> list[dict[str, Any]]:  # noqa: B008
+    def apply(self, setup: Setup = Setup()) -> list[dict[str, Any]]:
         """Apply the configuration file; missing tokens are made first."""
         self.tokens = self.tokens or self._new_tokens(setup)
         return configuration.apply(_file(setup, self.tokens), self.tokens)
@@ -217,15 +217,15 @@ class World:
             self.wave.send(invoice)
         return invoice
 
-    def deliver(self, event: str, **about: Any) -> HttpResponse:
+    def deliver(self, event: str, **about: Any) -> HttpResponseBase:
         """Post one signed delivery as Wave words it."""
         return self.post(self.wave.event(event, **about))
 
-    def deliver_now(self, event: str, invoice: str) -> HttpResponse:
+    def deliver_now(self, event: str, invoice: str) -> HttpResponseBase:
         """Post one signed delivery about an invoice, for threads."""
         return self.deliver(event, invoice=invoice)
 
-    def post(self, body: bytes, client: Client | None = None) -> HttpResponse:
+    def post(self, body: bytes, client: Client | None = None) -> HttpResponseBase:
         """Post a signed body to the webhook."""
         signed = self.wave.signed_headers(body, WEBHOOK_SECRET)
         url = f"/webhooks/wave/{self.connection('wave').uuid}/"

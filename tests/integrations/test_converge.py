@@ -444,4 +444,4 @@ def test_a_worker_whose_job_was_given_away_stops_before_it_writes(
 
     wave.after_read = slow
     job = bring(wave, to_zendesk, "customer", "7")
-    assert (job.state, job.error_code, zendesk.writes) == (State.PENDING, "lost", [])
+    assert (job.state, job.error_code, zendesk.writes) == (State.PENDING, "worker_lost", [])

@@ -11,16 +11,14 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from audit import ledger
-from audit.models import Attempt, SyncJob
-from audit.states import State
+from audit.models import Attempt
 from integrations import configuration, oauth
 from integrations.destinations.jira.adapter import JiraDestination
 from integrations.models import Connection, Route
 from integrations.sandbox.server import Fault, StandIn
 from tests.flows.world import WEBHOOK_SECRET, Setup, World
 from tests.security.detector import cells, files, leaks, packed
-from tests.security.pages import all_pages, content, shown, superuser
+from tests.security.pages import all_pages, shown, superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -101,7 +99,7 @@ class Play:
         """Change an invoice and deliver that; the workers try what is left, and later once more."""
         self.world.wave.change_invoice(invoice, po_number=f"PO-{number}")
         self.world.deliver("invoice.updated", invoice=invoice)
-        self.world.settle_later(minutes=20, rounds=2)
+        self.world.settle_later(minutes=20)
         self.learn_tokens()
 
 
@@ -231,5 +229,3 @@ def test_no_secret_shows_anywhere(play: Play, monkeypatch: pytest.MonkeyPatch, c
 
     assert leaks(play.secrets, [*cells(), *packed(), *files(), *logged(caplog), *outputs, *pages]) == []
 
-
-# --- The wrong key --------------------------------------------------------------------------------------------------
