@@ -151,13 +151,19 @@ def claim(job_ids: Collection[uuid.UUID] | None = None, *, started_by: str, rede
     now = timezone.now()
     with transaction.atomic():
         free = _free(now).filter(_ready(now, job_ids if redelivery else None))
-        leads = free if job_ids is None else free.filter(pk__in=job_ids)
+        leads = _leads(free if job_ids is None else free.filter(pk__in=job_ids))
         # Of jobs asked for together the invoice leads: one read then serves its customer's job too.
         for lead in leads.order_by("due_at", "created_at", "-kind")[:20]:
             taken = _take(lead, free, now=now, started_by=started_by, redelivery=redelivery)
             if taken is not None:
                 return taken
     return None
+
+
+def _leads(free: QuerySet[SyncJob]) -> QuerySet[SyncJob]:
+    """Leave out derived jobs whose customer's invoice is being run: what that brings serves them too."""
+    at_work = SyncJob.objects.filter(state=State.RUNNING, source_id=OuterRef("source_id"), customer_key=OuterRef("key"))
+    return free.exclude(Q(derived=True) & Exists(at_work))
 
 
 def _ready(now: datetime, pulled: Collection[uuid.UUID] | None) -> Q:
@@ -322,14 +328,19 @@ def _hand_on(job: SyncJob, waiting: SyncJob) -> None:
 def reclaim() -> int:
     """Give back the jobs of vanished workers, close their attempts as lost, and return how many there were."""
     now = timezone.now()
-    count = 0
-    for lost in SyncJob.objects.filter(state=State.RUNNING, lease_until__lt=now).order_by("pk"):
+    lost = SyncJob.objects.filter(state=State.RUNNING, lease_until__lt=now).order_by("pk")
+    return sum(_give_back(pk, now) for pk in list(lost.values_list("pk", flat=True)))
+
+
+def _give_back(pk: uuid.UUID, now: datetime) -> bool:
+    try:
         with transaction.atomic():
-            job = SyncJob.objects.select_for_update().filter(pk=lost.pk, state=State.RUNNING, lease_until__lt=now).first()
+            job = SyncJob.objects.select_for_update().filter(pk=pk, state=State.RUNNING, lease_until__lt=now).first()
             if job is not None:
                 _lose(job, now)
-                count += 1
-    return count
+    except IntegrityError:  # a newer job was asked for just now: the next sweep has it in sight
+        return False
+    return job is not None
 
 
 def _lose(job: SyncJob, now: datetime) -> None:

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from integrations import configuration, oauth, registry, systems
+from integrations import configuration, oauth, registry, systems, webhook_secrets
 from integrations.models import Connection, Credential, Intake
 
 
@@ -95,4 +95,4 @@ def _store_webhook_secrets(connection: Connection, entered: Entered) -> None:
     intake, _ = Intake.objects.get_or_create(connection=connection)
     kept: Iterable[str] = [] if entered.forget_webhook_secrets else json.loads(intake.secrets)
     secrets = list(dict.fromkeys([*kept, *entered.webhook_secrets]))
-    Intake.objects.filter(pk=intake.pk).update(secrets=json.dumps(secrets))
+    webhook_secrets.replace(intake, secrets)

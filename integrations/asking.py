@@ -46,13 +46,12 @@ def asks_for(source: Connection, routes: Iterable[Route], kind: str, key: str, *
     asks = []
     wanted = [route for route in routes if _wanted(route, kind)]
     known = [getattr(route, "customer_of_invoice", "") for route in wanted] if kind == INVOICE else []
-    # One for all routes: whichever job leads a claim takes the customer's along, so that one read serves both.
-    customer = customer_key or next(filter(None, known), "")
+    # The same for all routes: whichever job leads a claim takes the customer's along, so that one read serves both.
+    # An invoice that was moved concerns two customers, the new one first.
+    customers = list(dict.fromkeys(key for key in (customer_key, *known) if key)) if kind == INVOICE else []
     for route in wanted:
-        summed_up = kind == INVOICE and customer and registry.entry(route.destination.system).system.summarises
-        asks.append(ask(source, route, kind, key, customer_key=customer if kind == INVOICE else "", **more))
-        if summed_up and CUSTOMER in route.kinds:
-            asks.append(ask(source, route, CUSTOMER, customer, derived=True))
+        asks.append(ask(source, route, kind, key, customer_key=customers[0] if customers else "", **more))
+        asks += customers_of(source, route, customers)
     return asks
 
 

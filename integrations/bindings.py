@@ -101,13 +101,29 @@ def _lives(claim: UUID | None) -> bool:
 
 def done(row: Binding, document: Document, written: Written, digests: Mapping[str, str], writer: Writer) -> None:
     """Remember what was written, as soon as the call has answered."""
-    row.remote_id, row.state = written.remote_id, Binding.State.BOUND
+    row.remote_id = written.remote_id
     kept = {name: digest for name, digest in digests.items() if name not in written.dropped}
     row.hashes = {**row.hashes, **kept} if document.partial else kept
     row.facts = {**row.facts, **written.facts}
     row.source_modified_at = document.modified_at or row.source_modified_at
     row.written_at, row.job_id = timezone.now(), writer.job.pk
-    row.save()
+    with transaction.atomic():
+        row.save(update_fields=["remote_id", "hashes", "facts", "source_modified_at", "written_at", "job_id"])
+        _settle(row, Binding.State.BOUND)
+
+
+def _settle(row: Binding, state: str) -> None:
+    """Set the state, unless the object was put in doubt since its write began: then it stays so."""
+    row.state = state if Binding.objects.filter(pk=row.pk, claim=row.claim).update(state=state) else Binding.State.IN_DOUBT
+
+
+def doubt(rows: Iterable[Binding]) -> None:
+    """Have remote objects written whole by the next run, whatever a write under way says of them; lost ones stay lost.
+
+    Call inside a transaction, with the request for the job.
+    """
+    suspected = Binding.objects.filter(pk__in=[row.pk for row in rows]).exclude(state=Binding.State.LOST)
+    suspected.exclude(remote_id="").update(state=Binding.State.IN_DOUBT, claim=None)
 
 
 def adopt(row: Binding, remote_id: str) -> None:
@@ -136,8 +152,10 @@ def abandon(begun: Begun) -> None:
     if begun.before is None:
         row.delete()
     else:
-        row.state, row.begun_at = begun.before, begun.began_before
-        row.save(update_fields=["state", "begun_at"])
+        row.begun_at = begun.began_before
+        with transaction.atomic():
+            row.save(update_fields=["begun_at"])
+            _settle(row, begun.before)
 
 
 def lose(row: Binding) -> None:

@@ -36,8 +36,15 @@ def note(source_id: int, snapshot: Snapshot) -> bool:
         if change.key not in known or known[change.key].state != change.state[:200] or known[change.key].removed
     ]
     Change.objects.bulk_create(rows, ignore_conflicts=True)
+    moved = any(row.customer_key != invoice.customer.key for row in known.values()) and _follow(source_id, invoice)
     removed = _forget_removed(invoice, known, {change.key for change in found})
-    return bool(rows) or removed
+    return bool(rows) or moved or removed
+
+
+def _follow(source_id: int, invoice: Invoice) -> bool:
+    """Let the history of an invoice that was moved follow it to its new customer."""
+    rows = Change.objects.filter(source_id=source_id, invoice_key=invoice.key).exclude(customer_key=invoice.customer.key)
+    return rows.update(customer_key=invoice.customer.key) > 0
 
 
 def _forget_removed(invoice: Invoice, known: dict[str, Change], found: set[str]) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -12,25 +13,29 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from integrations import declared, oauth, outgoing, registry, rules, systems
+from integrations import declared, oauth, outgoing, pausing, registry, rules, systems, webhook_secrets
 from integrations.core.errors import Misconfigured
 from integrations.core.mapping import near
 from integrations.core.records import STATES
 from integrations.declared import ConnectionTable, InvalidFile, RouteTable, Table
 from integrations.models import Connection, Credential, FieldMapping, Intake, Route, StatusMapping
 
+NOT_IN_FILE = "not_in_file"  # why --prune paused a route
+NOT_NAMED = "the configuration file does not name it"
 APPLIED = "_applied"  # among a credential's secrets: a digest per secret, as the file gave it last
 
 
-def apply(text: str, environment: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def apply(text: str, environment: Mapping[str, str] | None = None, *, prune: bool = False) -> list[dict[str, Any]]:
     """Make the database hold what the file says; return one line per object. Running it twice changes nothing.
 
-    What the file does not name is left alone. Raises InvalidFile with every mistake; then nothing was changed.
+    What the file does not name is left alone or, with `prune`, disabled. A variable that is not set keeps the secret
+    that is stored already. Raises InvalidFile with every mistake; then nothing was changed.
     """
     file = declared.parse(text, os.environ if environment is None else environment)
     with transaction.atomic():
         lines = _each(_apply_connection, file.connections)
-        return lines + _each(_apply_route, file.routes)
+        lines += _each(_apply_route, file.routes)
+        return lines + (_prune(file) if prune else [])
 
 
 def _each(apply_one: Callable[[Table], dict[str, Any]], tables: Iterable[Table]) -> list[dict[str, Any]]:
@@ -71,11 +76,32 @@ def _apply_connection(table: ConnectionTable) -> dict[str, Any]:
         row = Connection(slug=table.slug, system=table.system)
     elif row.system != table.system:
         raise Misconfigured(f"the system of a connection is fixed, and this one is {row.system}: choose another slug")
+    _require_variables(row, table)
     changed = _change_account(row, table)
+    changed |= bool(Connection.objects.filter(pk=row.pk, status_reason=NOT_NAMED).update(status_reason=""))
     if table.system in registry.SOURCES:
-        changed |= _apply_intake(row, table.webhook_secrets)
+        kept = declared.WEBHOOK_SECRETS in table.absent
+        changed |= _apply_intake(row, None if kept else table.webhook_secrets)
     line = {"connection": row.slug, "system": row.system, "change": _change(created=created, changed=changed)}
     return line | ({"webhook_url": webhook_url(row)} if table.system in registry.SOURCES else {})
+
+
+def _require_variables(row: Connection, table: ConnectionTable) -> None:
+    """Refuse a variable that is not set, unless the connection holds that secret already."""
+    if not table.absent:
+        return
+    held = _held(row) if row.pk is not None and row.auth == table.auth else {}
+    for name, variables in table.absent.items():
+        kept = _keeps_webhook_secrets(row, table) if name == declared.WEBHOOK_SECRETS else bool(held.get(name))
+        if not kept:
+            raise Misconfigured(declared.not_set(name, variables[0]))
+
+
+def _keeps_webhook_secrets(row: Connection, table: ConnectionTable) -> bool:
+    """Whether none of the listed variables is set, and as many secrets are stored."""
+    intake = Intake.objects.filter(connection_id=row.pk).first() if row.pk is not None else None
+    listed = len(table.absent[declared.WEBHOOK_SECRETS])
+    return intake is not None and not table.webhook_secrets and len(webhook_secrets.stored(intake)) == listed
 
 
 def webhook_url(connection: Connection) -> str:
@@ -117,10 +143,11 @@ def is_complete(connection: Connection) -> bool:
     known, held = oauth.account(connection), oauth.secrets_of(connection.credential)
     try:
         access.base_url(known, outgoing.vendor_urls())
+    except Misconfigured:  # e.g. a site that Connect has yet to ask for
+        return False
+    with suppress(Misconfigured):
         if access.headers(known, held):
             return True
-    except Misconfigured:
-        pass
     return oauth.token_call(connection) is not None
 
 
@@ -168,7 +195,7 @@ def _apply_intake(row: Connection, secrets: tuple[str, ...] | None) -> bool:
     intake, _ = Intake.objects.get_or_create(connection=row)
     if secrets is None or json.loads(intake.secrets) == list(secrets):
         return False
-    Intake.objects.filter(pk=intake.pk).update(secrets=json.dumps(secrets))
+    webhook_secrets.replace(intake, secrets)
     return True
 
 
@@ -186,7 +213,21 @@ def _apply_route(table: RouteTable) -> dict[str, Any]:
         new_route_rows(row)
     changed |= _apply_statuses(row, table.statuses)
     changed |= _apply_fields(row, table.fields)
+    changed |= _apply_pause(row, table.paused)
     return {"route": row.slug, "change": _change(created=created, changed=changed)}
+
+
+def _apply_pause(row: Route, paused: bool | None) -> bool:
+    """Pause or resume; a route that only --prune had paused goes on when it is named again."""
+    if paused is None:
+        paused = row.paused_at is not None and pausing.reason(row) != NOT_IN_FILE
+    if paused == (row.paused_at is not None):
+        return False
+    if paused:
+        pausing.pause(row)
+    else:
+        pausing.resume(row)
+    return True
 
 
 def _require(table: RouteTable) -> None:
@@ -237,11 +278,11 @@ def _apply_statuses(route: Route, statuses: Mapping[str, str]) -> bool:
         raise Misconfigured(f"[route.statuses]: {system.label} has no workflow: leave the table out")
     changed = False
     for state, status in statuses.items():
-        row, created = StatusMapping.objects.get_or_create(route=route, state=state, defaults={"status": status})
-        if created or row.status != status:
+        row = StatusMapping.objects.filter(route=route, state=state).first() or StatusMapping(route=route, state=state)
+        if row.status != status:  # no row means the same as an empty one
             row.status = status
             row.full_clean()
-            row.save(update_fields=["status"])
+            row.save()
             changed = True
     return changed
 
@@ -262,3 +303,31 @@ def _apply_template(route: Route, kind: str, target: str, template: str) -> bool
     row.full_clean()
     row.save()
     return True
+
+
+# --- What the file does not name -------------------------------------------------------------------------------------
+
+
+def _prune(file: declared.File) -> list[dict[str, Any]]:
+    """Pause the routes that the file does not name, and mark the connections that neither it nor its routes name."""
+    slugs = [table.slug for table in file.routes]
+    ends = {pk for pair in Route.objects.filter(slug__in=slugs).values_list("source_id", "destination_id") for pk in pair}
+    connections = Connection.objects.exclude(slug__in=[table.slug for table in file.connections]).exclude(pk__in=ends)
+    routes = Route.objects.exclude(slug__in=slugs)
+    return [_mark(row) for row in connections.order_by("slug")] + [_disable(row) for row in routes.order_by("slug")]
+
+
+def _mark(row: Connection) -> dict[str, Any]:
+    """Say on a connection that the file does not name it. A reason that a person must act on stays."""
+    line = {"connection": row.slug, "system": row.system}
+    if row.status_reason:
+        return line | {"change": "unchanged"}
+    Connection.objects.filter(pk=row.pk, status_reason="").update(status_reason=NOT_NAMED)
+    return line | {"change": "disabled", "reason": NOT_NAMED}
+
+
+def _disable(row: Route) -> dict[str, Any]:
+    if row.paused_at is not None:
+        return {"route": row.slug, "change": "unchanged"}
+    pausing.pause(row, reason=NOT_IN_FILE)
+    return {"route": row.slug, "change": "disabled", "reason": NOT_NAMED}

@@ -20,6 +20,7 @@ CLOCKS_APART = timedelta(minutes=5)
 UNANSWERED = "no_answer"
 PARENT_MISSING = "parent_missing"
 PARENT_REMADE = "parent_remade"
+PARENT = "(parent)"  # stands among the digests for the remote object that a document hangs on
 
 
 @dataclass(slots=True)
@@ -101,8 +102,8 @@ def _learn_bindings(arrival: Arrival, documents: Sequence[Document]) -> None:
 def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) -> None:
     document = _resolved(arrival, unresolved)
     row = _known(arrival, document)
-    wanted = hashes(document.fields)
-    vanished = () if document.partial or row is None else tuple(name for name in row.hashes if name not in wanted)
+    wanted = hashes({**document.fields, **_hanging_on(arrival, document)})
+    vanished = () if document.partial or row is None else tuple(name for name in row.hashes if name not in wanted and name != PARENT)
     changed = changed_fields(wanted, row.hashes if row else {}) | frozenset(vanished)
     if row is not None and row.state == Binding.State.BOUND and not changed and not arrival.writer.job.force:
         arrival.results.add("unchanged")
@@ -120,6 +121,13 @@ def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) ->
             _lose(arrival, document)
             raise
         _converge_anew(arrival, unresolved)
+
+
+def _hanging_on(arrival: Arrival, document: Document) -> dict[str, str]:
+    """Return the parent's remote id as a value to compare: under a parent that was made anew all is written again."""
+    if document.parent is None or document.partial:
+        return {}
+    return {PARENT: _remote_id(arrival, document.parent)}
 
 
 def _known(arrival: Arrival, document: Document) -> Binding | None:
@@ -214,8 +222,6 @@ def _parent_key(document: Document) -> str:
 
 
 def _write(arrival: Arrival, document: Document, row: Binding | None, changed: frozenset[str], wanted: Mapping[str, str]) -> None:
-    if document.parent is not None:
-        _remote_id(arrival, document.parent)
     begun = bindings.begin(arrival.writer, document, parent=_parent_key(document), title=arrival.writer.job.title)
     try:
         written = arrival.adapter.write(document, _bound(arrival, document, row, changed))
@@ -229,7 +235,8 @@ def _write(arrival: Arrival, document: Document, row: Binding | None, changed: f
     bindings.done(begun.row, document, written, wanted, arrival.writer)
     arrival.known[(document.kind, document.key)] = begun.row
     arrival.notes += written.notes
-    arrival.results.add("updated" if begun.before == Binding.State.BOUND or not written.created else "created")
+    made = document.key == arrival.writer.job.key and written.created and begun.before != Binding.State.BOUND
+    arrival.results.add("created" if made else "updated")
     _rest(arrival, written)
 
 

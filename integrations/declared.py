@@ -14,7 +14,7 @@ from integrations.core.records import STATES
 ENVIRONMENT = "env:"
 CONNECTION_KEYS = ("slug", "system", "auth")
 WEBHOOK_SECRETS = "webhook_secrets"
-ROUTE_KEYS = ("slug", "source", "destination", "kinds", "options", "statuses", "fields")
+ROUTE_KEYS = ("slug", "source", "destination", "kinds", "paused", "options", "statuses", "fields")
 
 
 class InvalidFile(Misconfigured):
@@ -26,7 +26,10 @@ class InvalidFile(Misconfigured):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTable:
-    """A [[connection]] with its env: values resolved. Its repr shows no secret."""
+    """A [[connection]] with its env: values resolved. Its repr shows no secret.
+
+    `absent` names the variables that are not set, by secret: what is stored already is kept then.
+    """
 
     slug: str
     system: str
@@ -34,6 +37,7 @@ class ConnectionTable:
     settings: Mapping[str, Any]
     secrets: Mapping[str, str] = field(repr=False)
     webhook_secrets: tuple[str, ...] | None = field(default=None, repr=False)
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -49,6 +53,7 @@ class RouteTable:
     source: str | None = None
     destination: str | None = None
     kinds: Any = None
+    paused: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -129,6 +134,7 @@ def _connection_table(table: Mapping[str, Any], environment: Mapping[str, str]) 
         settings={name: _resolved(table[name], name, environment) for name in setting_names if name in table},
         secrets=_secrets(table, secret_names, environment),
         webhook_secrets=_webhook_secrets(table, environment),
+        absent=_absent(table, [*secret_names, *webhook], environment),
     )
 
 
@@ -149,15 +155,40 @@ def _resolved(value: Any, name: str, environment: Mapping[str, str]) -> Any:
     """Return the value, or for env:NAME the variable's; one that is set but empty counts as not given."""
     if not isinstance(value, str) or not value.startswith(ENVIRONMENT):
         return value
-    variable = value.removeprefix(ENVIRONMENT)
-    if variable not in environment:
-        raise Misconfigured(f'"{name}": the environment variable {variable} is not set')
-    return environment[variable]
+    if _is_absent(value, environment):
+        raise Misconfigured(not_set(name, _variable(value)))
+    return environment[_variable(value)]
+
+
+def not_set(name: str, variable: str) -> str:
+    """Return what to say of a variable that is missing."""
+    return f'"{name}": the environment variable {variable} is not set'
+
+
+def _absent(table: Mapping[str, Any], names: Iterable[str], environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the variables that are not set, by the name of the secret that each was to give."""
+    found = {}
+    for name in names:
+        given = table.get(name, [])
+        missing = tuple(_variable(one) for one in (given if isinstance(given, list) else [given]) if _is_absent(one, environment))
+        if missing:
+            found[name] = missing
+    return found
+
+
+def _variable(value: str) -> str:
+    return value.removeprefix(ENVIRONMENT)
+
+
+def _is_absent(value: Any, environment: Mapping[str, str]) -> bool:
+    return isinstance(value, str) and value.startswith(ENVIRONMENT) and _variable(value) not in environment
 
 
 def _secrets(table: Mapping[str, Any], names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name in names:
+        if _is_absent(table.get(name), environment):
+            continue
         value = _resolved(table.get(name, ""), name, environment)
         if not isinstance(value, str):
             raise Misconfigured(f'"{name}" must be text')
@@ -172,7 +203,7 @@ def _webhook_secrets(table: Mapping[str, Any], environment: Mapping[str, str]) -
         return None
     if not isinstance(given, list) or not all(isinstance(value, str) for value in given):
         raise Misconfigured(f'"{WEBHOOK_SECRETS}" must be a list of texts')
-    values = [_resolved(value, WEBHOOK_SECRETS, environment) for value in given]
+    values = [_resolved(value, WEBHOOK_SECRETS, environment) for value in given if not _is_absent(value, environment)]
     return tuple(dict.fromkeys(value for value in values if value))
 
 
@@ -184,11 +215,14 @@ def _route_table(table: Mapping[str, Any]) -> RouteTable:
         if kind not in rules.MAPPED_KINDS:
             known = list(rules.MAPPED_KINDS)
             raise Misconfigured(f'[route.fields] has an unknown kind "{kind}"{near(kind, known)}: known are {", ".join(known)}')
+    if not isinstance(table.get("paused", False), bool):
+        raise Misconfigured('"paused" must be true or false')
     return RouteTable(
         slug=slug,
         source=_word(table, "source") if "source" in table else None,
         destination=_word(table, "destination") if "destination" in table else None,
         kinds=table.get("kinds"),
+        paused=table.get("paused"),
         options=_subtable(table, "options"),
         statuses=_statuses(table),
         fields={kind: _templates(kind, templates) for kind, templates in fields.items()},

@@ -20,8 +20,8 @@ from django.utils import timezone
 from audit import ledger
 from audit.models import SyncJob
 from audit.states import CLOSED, State
-from integrations import asking, pipeline, registry, systems
-from integrations.core.events import Decision, Event, VerdictReason
+from integrations import asking, pipeline, registry, systems, webhook_secrets
+from integrations.core.events import TEST_EVENT, Decision, Event, Verdict, VerdictReason
 from integrations.models import Connection, Delivery, Intake, Route
 from integrations.models.secrets import WrongKeyError
 
@@ -61,8 +61,10 @@ def receive(system: str, connection_id: UUID, headers: Mapping[str, str], body: 
     secrets = json.loads(connection.intake.secrets)
     verdict = entry.verify(headers, body, secrets, time.time(), settings.WEBHOOK_TOLERANCE)
     if not verdict.verified:
-        return _turn_away(connection, verdict.reason or VerdictReason.MISSING)
+        return _turn_away(connection, verdict)
     delivery = _store(connection, entry, body)
+    if delivery.delivery.event_type != TEST_EVENT:  # our own says nothing of the sender's secret or clock
+        webhook_secrets.note_verified(connection.intake, secrets[verdict.secret], verdict.skew)
     return _acknowledge(delivery)
 
 
@@ -72,17 +74,24 @@ _uncounted: dict[int, Counter[str]] = {}
 _uncounted_lock = threading.Lock()
 
 
-def _turn_away(connection: Connection, reason: VerdictReason) -> Reply:
+def _turn_away(connection: Connection, verdict: Verdict) -> Reply:
+    reason = verdict.reason or VerdictReason.MISSING
     setup_until = connection.intake.setup_until
     if reason is VerdictReason.MISSING and setup_until and setup_until > timezone.now():
         # Wave probes the address when it is saved, before it has shown the secret.
         Intake.objects.filter(pk=connection.intake.pk).update(probed_at=timezone.now())
         return Reply(200, "set-up mode: nothing stored")
-    _count(connection.intake, COUNTERS[reason])
+    return turn_away(connection.intake, verdict)
+
+
+def turn_away(intake: Intake, verdict: Verdict) -> Reply:
+    """Count a request that is not verified and return what its sender is told; nothing else of it is kept."""
+    reason = verdict.reason or VerdictReason.MISSING
+    _count(intake, COUNTERS[reason], verdict.skew)
     return Reply(401, "not verified: check the webhook secret and the clock" if reason is VerdictReason.STALE else "not verified")
 
 
-def _count(intake: Intake, counter: str) -> None:
+def _count(intake: Intake, counter: str, skew: float) -> None:
     """Count in memory and write at most once in 10 s, so that a flood of forgeries is no flood of writes.
 
     A stale but rightly signed delivery says that something was missed: the next poll comes forward, at most once
@@ -98,6 +107,8 @@ def _count(intake: Intake, counter: str) -> None:
     changes = {name: F(name) + number for name, number in taken.items()}
     if taken["stale_signed"] and (intake.poll_due_at is None or now - intake.poll_due_at >= timedelta(seconds=settings.POLL_SECONDS)):
         changes["poll_due_at"] = now  # type: ignore[assignment]
+    if counter == "stale_signed":
+        changes |= {"stale_at": now, "stale_skew": round(skew, 1)}  # type: ignore[dict-item]
     free = Q(counted_at=None) | Q(counted_at__lte=now - COUNT_EVERY)
     if not Intake.objects.filter(free, pk=intake.pk).update(counted_at=now, **changes):
         with _uncounted_lock:
@@ -181,7 +192,7 @@ def _decide(home: Connection | None, event: Event | None) -> tuple[Decision, str
         return Decision.QUARANTINED, "unreadable"
     if home is None:
         return Decision.IGNORED, "business_not_connected"
-    if any(fnmatchcase(event.type, pattern) for pattern in settings.WAVE_EVENTS_IGNORED):
+    if event.type == TEST_EVENT or any(fnmatchcase(event.type, pattern) for pattern in settings.WAVE_EVENTS_IGNORED):
         return Decision.IGNORED, "by_name"
     if event.type not in settings.WAVE_EVENTS_HANDLED:
         return Decision.UNKNOWN, "unknown_event"

@@ -151,7 +151,8 @@ def _pass(keys: list[Key], seen: Callable[[int], Any]) -> bool:
     for column in columns():
         for rows in column.rows():
             with transaction.atomic():
-                whole &= all([_rotate_row(column, pk, token, keys) for pk, token in rows])
+                for pk, token in rows:
+                    whole &= _rotate_row(column, pk, token, keys)
             seen(len(rows))
     return whole
 
@@ -171,16 +172,18 @@ def check() -> None:
 
     A database without tables proves nothing and passes. Where no canary was planted yet, all secrets must be readable.
     """
-    keys = configured()
-    with connection.cursor() as cursor:
-        tables = connection.introspection.table_names(cursor)
-    if KeyCanary._meta.db_table not in tables:
+    if not _has_table():
         return
-    canary = next((column for column in columns() if column.table == KeyCanary._meta.db_table), None)
-    tokens = [token for rows in canary.rows() for _, token in rows] if canary else []
-    wrong = any(_key_of(token, keys) is None for token in tokens) if tokens else bool(tally()[UNREADABLE])
-    if wrong:
+    keys = configured()
+    canaries = [token for column in columns() if column.table == KeyCanary._meta.db_table for rows in column.rows() for _, token in rows]
+    fits = all(_key_of(token, keys) for token in canaries) if canaries else not tally()[UNREADABLE]
+    if not fits:
         raise WrongKeyError(WRONG)
+
+
+def _has_table() -> bool:
+    with connection.cursor() as cursor:
+        return KeyCanary._meta.db_table in connection.introspection.table_names(cursor)
 
 
 @functools.cache
@@ -191,6 +194,6 @@ def check_once() -> None:
 
 def plant() -> None:
     """Leave the canary if there is none yet. Where secrets are stored that our keys do not fit, leave nothing."""
-    if KeyCanary.objects.filter(pk=KeyCanary.ONLY).exists() or tally()[UNREADABLE]:
+    if not _has_table() or KeyCanary.objects.filter(pk=KeyCanary.ONLY).exists() or tally()[UNREADABLE]:
         return
     KeyCanary.objects.get_or_create(pk=KeyCanary.ONLY, defaults={"word": CANARY_WORD})

@@ -10,6 +10,7 @@ from django_q.models import Schedule
 from audit import ledger
 from audit.models import Heartbeat, Hold, SyncJob
 from audit.states import State
+from integrations import health
 from integrations.core.events import Decision
 from integrations.models import Connection, Delivery, Intake
 
@@ -35,7 +36,7 @@ def overview(now: datetime | None = None) -> dict[str, Any]:
         "oldest_due_seconds": 0 if oldest is None else int((now - oldest).total_seconds()),
         "deliveries": _deliveries(),
         "intake": _intake(),
-        "connections": [_connection(row) for row in Connection.objects.order_by("slug")],
+        "connections": [_connection(row, now) for row in Connection.objects.order_by("slug")],
         "holds": [_hold(row) for row in Hold.objects.filter(Q(until=None) | Q(until__gt=now)).order_by("scope")],
         "workers": [_heartbeat(row, now) for row in Heartbeat.objects.order_by("name")],
         "schedules": [{"name": row.name, "next_run": _text(row.next_run)} for row in Schedule.objects.order_by("name")],
@@ -62,13 +63,14 @@ def _intake() -> dict[str, int]:
     return {name: sums[name] or 0 for name in INTAKE_COUNTERS}
 
 
-def _connection(row: Connection) -> dict[str, Any]:
+def _connection(row: Connection, now: datetime) -> dict[str, Any]:
     return {
         "slug": row.slug,
         "system": row.system,
         "status": row.status,
         "reason": row.status_reason,
         "last_ok_at": _text(row.last_ok_at),
+        "health": health.as_json(health.of(row, now)),
     }
 
 

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from integrations.core.errors import Misconfigured
 from integrations.core.events import Event, Verdict
-from integrations.core.ports import Access, Account, Destination, Plan, Shape, Source, System
+from integrations.core.hooks import Hint, Keeper, Remote, Wish
+from integrations.core.ports import Access, Account, Consent, Destination, Place, Plan, Shape, Source, System
 from integrations.destinations.jira import adapter as jira
+from integrations.destinations.jira import webhook as jira_webhook
 from integrations.destinations.zendesk import adapter as zendesk
 from integrations.http import Answer, ApiClient
 from integrations.sources.wave import adapter as wave
 from integrations.sources.wave import webhook
+
+# The places that a new grant reaches; the first opens a client, with the new token, for an address.
+Places = Callable[[Callable[[str], ApiClient], Account, Mapping[str, str]], list[Place]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +30,84 @@ class SourceEntry:
     verify: Callable[[Mapping[str, str], bytes, Sequence[str], float, int], Verdict]
     parse: Callable[[bytes], Event | None]
     business: Callable[[Account], str]  # the uuid of the configured business, "" when none is configured
+    consent: Consent  # of the way in called oauth
+    places: Places
+    sign: Callable[[bytes, str, float], dict[str, str]]  # a body with a secret, at a Unix time: the headers
+    sample: Callable[[str, str], bytes]  # business and event id: a delivery that says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """How a destination's own webhooks work; all but `keeper` are pure and never raise, whatever arrives.
+
+    auths       the ways in that can register webhooks by themselves
+    wish        what should be registered at an address for routes with these options; None when nothing should
+    same        whether a listed webhook is what is wished for
+    verify      from account, its secrets, webhook secrets, headers, raw body
+    identifier  what a delivery is known by, "" where the headers do not say
+    kinds       of documents that an object id may stand for
+    """
+
+    auths: frozenset[str]
+    keeper: Callable[[ApiClient], Keeper]
+    wish: Callable[[str, Sequence[Mapping[str, Any]]], Wish | None]
+    same: Callable[[Wish, Remote], bool]
+    verify: Callable[[Account, Mapping[str, Any], Sequence[str], Mapping[str, str], bytes], Verdict]
+    identifier: Callable[[Mapping[str, str]], str]
+    parse: Callable[[bytes], Hint | None]
+    kinds: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationEntry:
-    """A destination's folder."""
+    """A destination's folder; `hooks` where it tells of changes that people make there."""
 
     system: System
     access: Access
     unauthorized: Callable[[Answer], bool]
     build: Callable[[ApiClient, Plan, Shape], Destination]
+    consent: Consent
+    places: Places
+    hooks: Hooks | None = None
 
 
 SOURCES = {
-    "wave": SourceEntry(wave.SYSTEM, wave.ACCESS, wave.unauthorized, wave.WaveSource, webhook.verify, webhook.parse, wave.business_of),
+    "wave": SourceEntry(
+        wave.SYSTEM,
+        wave.ACCESS,
+        wave.unauthorized,
+        wave.WaveSource,
+        webhook.verify,
+        webhook.parse,
+        wave.business_of,
+        wave.CONSENT,
+        wave.places,
+        webhook.sign,
+        webhook.sample,
+    ),
 }
 DESTINATIONS = {
-    "zendesk": DestinationEntry(zendesk.SYSTEM, zendesk.ACCESS, zendesk.unauthorized, zendesk.ZendeskDestination),
-    "jira": DestinationEntry(jira.SYSTEM, jira.ACCESS, jira.unauthorized, jira.JiraDestination),
+    "zendesk": DestinationEntry(
+        zendesk.SYSTEM, zendesk.ACCESS, zendesk.unauthorized, zendesk.ZendeskDestination, zendesk.CONSENT, zendesk.places
+    ),
+    "jira": DestinationEntry(
+        jira.SYSTEM,
+        jira.ACCESS,
+        jira.unauthorized,
+        jira.JiraDestination,
+        jira.CONSENT,
+        jira.places,
+        Hooks(
+            auths=frozenset({"oauth"}),
+            keeper=jira_webhook.JiraWebhooks,
+            wish=jira_webhook.wish,
+            same=jira_webhook.same,
+            verify=jira_webhook.verify,
+            identifier=jira_webhook.identifier,
+            parse=jira_webhook.parse,
+            kinds=jira_webhook.KINDS,
+        ),
+    ),
 }
 
 

@@ -2,12 +2,15 @@
 
 from django.apps import apps
 
-SWEEP, BEAT = "sweep due jobs", "heartbeat"
+SWEEP, BEAT, HEALTH, REFRESH = "sweep due jobs", "heartbeat", "ping accounts", "refresh tokens"
+WEBHOOKS = "jira webhooks"
 
 
 def ensure_schedules() -> None:
     """Create or mend our schedules; safe to repeat."""
     schedule = apps.get_model("django_q", "Schedule")
-    for name, func in ((SWEEP, "integrations.tasks.sweep"), (BEAT, "integrations.tasks.beat")):
+    tasks = ((SWEEP, "sweep", 1), (BEAT, "beat", 1), (HEALTH, "ping", 1), (REFRESH, "refresh", 1), (WEBHOOKS, "keep_webhooks", 60))
+    for name, task, minutes in tasks:
         # I: every so many minutes
-        schedule.objects.update_or_create(name=name, defaults={"func": func, "schedule_type": "I", "minutes": 1, "repeats": -1})
+        values = {"func": f"integrations.tasks.{task}", "schedule_type": "I", "minutes": minutes, "repeats": -1}
+        schedule.objects.update_or_create(name=name, defaults=values)

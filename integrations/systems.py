@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +44,11 @@ def destination(route: Route, *, recorder: Recorder | None = None, deadline: flo
     """Return the adapter for a route's destination; `deadline` is a time.monotonic(). Raises Misconfigured."""
     client = _client(route.destination, recorder, deadline, insist=insist)
     return _destination_entry(route.destination).build(client, plan(route), DatabaseShape(route))
+
+
+def client(connection: Connection) -> ApiClient:
+    """Return the HTTP client of an account, for calls that serve no route. Raises Misconfigured."""
+    return _client(connection, None, None, insist=False)
 
 
 def _destination_entry(connection: Connection) -> registry.DestinationEntry:
@@ -203,20 +208,33 @@ class PassingShape:
 # --- Ping ----------------------------------------------------------------------------------------------------------
 
 
-def ping(connection: Connection) -> list[Check]:
-    """Prove an account against its real resources, a destination once per route.
+def ping(connection: Connection, *, insist: bool = True) -> list[Check]:
+    """Prove an account against its real resources, a destination once per route, and remember what was found.
 
-    When everything holds, a connection that was not ready is ready and its blocked jobs are due.
+    When everything holds, a connection that was not ready is ready and its blocked jobs are due. `insist`: a person
+    asks, so try even what is marked as needing to be reconnected.
     """
     try:
-        checks = [check for adapter in _adapters(connection) for check in adapter.ping()]
+        adapters = _adapters(connection, insist=insist)
+        checks = [_of_route(check, route if len(adapters) > 1 else "") for route, adapter in adapters for check in adapter.ping()]
     except ConnectorError as error:
         checks = [Check("call", ok=False, detail=str(error), advice=ADVICE.get(type(error).__name__, ""))]
     except Misconfigured as error:
         checks = [Check("set-up", ok=False, detail=str(error), advice="correct the connection's settings")]
+    _remember(connection, checks)
     if checks and all(check.ok for check in checks):
         mark_ready(connection)
     return checks
+
+
+def _of_route(check: Check, route: str) -> Check:
+    """Say which route a check is about, where an account has several."""
+    return replace(check, name=f"{route}: {check.name}") if route else check
+
+
+def _remember(connection: Connection, checks: list[Check]) -> None:
+    connection.checks, connection.checked_at = [asdict(check) for check in checks], timezone.now()
+    Connection.objects.filter(pk=connection.pk).update(checks=connection.checks, checked_at=connection.checked_at)
 
 
 ADVICE = {
@@ -227,15 +245,16 @@ ADVICE = {
 }
 
 
-def _adapters(connection: Connection) -> list[Source] | list[Destination]:
+def _adapters(connection: Connection, *, insist: bool) -> list[tuple[str, Source | Destination]]:
+    """Return what is to be pinged, with the name of the route where it is about one."""
     if connection.system in registry.SOURCES:
-        return [source(connection, insist=True)]
+        return [("", source(connection, insist=insist))]
     routes = list(Route.objects.filter(destination=connection).select_related("destination"))
     if routes:
-        return [destination(route, insist=True) for route in routes]
+        return [(route.slug, destination(route, insist=insist)) for route in routes]
     entry = _destination_entry(connection)
     empty = Plan(route="", kinds=(), options=_with_defaults(entry.system.options, {}), fields=())
-    return [entry.build(_client(connection, None, None, insist=True), empty, PassingShape())]
+    return [("", entry.build(_client(connection, None, None, insist=insist), empty, PassingShape()))]
 
 
 def mark_ready(connection: Connection) -> bool:

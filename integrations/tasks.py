@@ -6,11 +6,12 @@ from uuid import UUID
 from django.conf import settings
 
 from audit import ledger
-from integrations import pipeline
+from integrations import health, keys, pipeline, refreshing, remote_webhooks
 
 
 def sync(job_ids: Sequence[str] = ()) -> None:
     """Give back the jobs of vanished workers, run the named jobs where they are due, then what else is."""
+    keys.check_once()
     ledger.reclaim()
     pipeline.run([UUID(pk) for pk in job_ids], started_by="worker")
     pipeline.drain(started_by="worker", budget=settings.JOB_BUDGET / 2)
@@ -18,8 +19,27 @@ def sync(job_ids: Sequence[str] = ()) -> None:
 
 def sweep() -> None:
     """Give back the jobs of vanished workers and run what is due."""
+    keys.check_once()
     ledger.reclaim()
     pipeline.drain(started_by="sweep", budget=settings.JOB_BUDGET / 2)
+
+
+def refresh() -> None:
+    """Renew the access tokens that end soon."""
+    keys.check_once()
+    refreshing.refresh_due(budget=settings.JOB_BUDGET / 2)
+
+
+def ping() -> None:
+    """Ping the connections whose last ping is an hour old, so that a dying account is seen before it is needed."""
+    keys.check_once()
+    health.check_due(budget=settings.JOB_BUDGET / 2)
+
+
+def keep_webhooks() -> None:
+    """Look after our own webhooks at destinations where a day has gone by, the end is near or something is missing."""
+    keys.check_once()
+    remote_webhooks.keep_due()
 
 
 def beat() -> None:

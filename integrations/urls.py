@@ -2,6 +2,9 @@
 
 from django.urls import path
 
-from integrations import views
+from integrations import callback, views
 
-urlpatterns = [path("webhooks/<slug:system>/<uuid:connection_id>/", views.webhook, name="webhook")]
+urlpatterns = [
+    path("webhooks/<slug:system>/<uuid:connection_id>/", views.webhook, name="webhook"),
+    path("oauth/<slug:system>/callback/", callback.callback, name="oauth-callback"),
+]

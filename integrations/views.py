@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, RawPo
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from integrations import inbox
+from integrations import hints, inbox, registry
 
 
 @csrf_exempt
@@ -18,7 +18,8 @@ def webhook(request: HttpRequest, system: str, connection_id: UUID) -> HttpRespo
     body = _body(request)
     if body is None:
         return HttpResponse("too large", status=413, content_type="text/plain")
-    reply = inbox.receive(system, connection_id, request.headers, body)
+    receive = hints.receive if system in registry.DESTINATIONS else inbox.receive
+    reply = receive(system, connection_id, request.headers, body)
     response = HttpResponse(reply.text, status=reply.status, content_type="text/plain")
     if reply.retry_after is not None:
         response["Retry-After"] = str(reply.retry_after)

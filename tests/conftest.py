@@ -27,6 +27,7 @@ from tests.fakes import FakeRemote, FakeWave
 # pytest-django has loaded the settings before it comes to this file.
 django_settings.SECRET_KEY = os.environ["SECRET_KEY"]
 django_settings.FERNET_KEYS = os.environ["FERNET_KEYS"].split(",")
+django_settings.AXES_ENABLED = False  # its own tests switch it on
 
 BUSINESS = "4f9a7c10-5c1e-4d0c-9c57-2f1d5e5a0001"
 WEBHOOK_SECRET = "the-webhook-secret-of-the-tests"

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -13,14 +14,14 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
 from audit.admin import badge
-from integrations import accounts, configuration, registry, rules, systems
+from integrations import accounts, configuration, health, registry, rules, systems
+from integrations.admin.connecting import ConnectingPages, connect_context, way
 from integrations.admin.forms import SECRET, SETTING, AccountForm, account_form, in_words
+from integrations.admin.webhooks import CONNECT, WebhookPages, takes_secrets
 from integrations.core.errors import Misconfigured
 from integrations.core.ports import AuthKind, Check, System
-from integrations.models import Connection, Intake
+from integrations.models import Connection, Credential, Intake
 from integrations.models.secrets import WrongKeyError
-
-CONNECT = "integrations.connect_connection"
 
 
 def known_systems() -> list[System]:
@@ -29,14 +30,18 @@ def known_systems() -> list[System]:
 
 
 @admin.register(Connection)
-class ConnectionAdmin(admin.ModelAdmin[Connection]):
+class ConnectionAdmin(ConnectingPages, WebhookPages):
     """Accounts in other systems. Secrets are written here and never shown."""
 
     actions = None
-    list_display = ("slug", "shown_system", "auth", "shown_status", "last_ok_at", "webhook")
+    list_display = ("slug", "shown_system", "auth", "shown_status", "shown_health", "last_ok_at", "webhook")
     list_filter = ("status", "system")
     search_fields = ("slug", "system")
     add_form_template = "admin/integrations/connection/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Connection]:
+        """Return the rows with their credentials, but without a secret."""
+        return super().get_queryset(request).prefetch_related(Prefetch("credential", Credential.objects.defer("secrets")))
 
     # --- The form
 
@@ -103,10 +108,16 @@ class ConnectionAdmin(admin.ModelAdmin[Connection]):
         if self._way_in(request, None) is None:
             context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Add connection", "ways": self._ways()}
             return TemplateResponse(request, "admin/integrations/connection/choose.html", context)
-        return super().add_view(request, form_url, extra_context)
+        return super().add_view(request, form_url, {**self._advice(request, None), **(extra_context or {})})
 
-    def _ways(self) -> list[tuple[System, list[tuple[str, str]]]]:
-        return [(system, [(kind.name, in_words(kind.name)) for kind in system.auths]) for system in known_systems()]
+    def _advice(self, request: HttpRequest, connection: Connection | None) -> dict[str, Any]:
+        """Return what to know of a way in that is about to be chosen; of the one in use the page tells more."""
+        way_in = self._way_in(request, connection)
+        chosen = way_in is not None and (connection is None or way_in[1].name != connection.auth)
+        return {"way_advice": way_in[1].advice} if way_in and chosen else {}
+
+    def _ways(self) -> list[tuple[System, list[tuple[str, str, str]]]]:
+        return [(system, [way(kind) for kind in system.auths]) for system in known_systems()]
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(
@@ -128,6 +139,10 @@ class ConnectionAdmin(admin.ModelAdmin[Connection]):
         others = registry.entry(connection.system).system.auths if connection and way_in else ()
         context = {
             "may_connect": self._may_connect(request),
+            **(connect_context(request, connection) if connection and way_in else {}),
+            **self._advice(request, connection),
+            "health": health.of(connection) if connection else None,
+            "has_webhook": connection is not None and takes_secrets(connection),
             "other_ways": [(kind.name, in_words(kind.name)) for kind in others if way_in and kind.name != way_in[1].name],
         }
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
@@ -166,6 +181,11 @@ class ConnectionAdmin(admin.ModelAdmin[Connection]):
     def shown_status(self, connection: Connection) -> str:
         """Return the status and why."""
         return format_html("{} {}", badge(connection.status, connection.get_status_display()), connection.status_reason)
+
+    @admin.display(description="health")
+    def shown_health(self, connection: Connection) -> str:
+        """Return in a word whether the account can be used, with the first thing to look at."""
+        return format_html('<span class="badge badge-health-{}">{}</span> {}', *health.access(connection))
 
     @admin.display(description="webhook address")
     def webhook(self, connection: Connection) -> str:

@@ -1,7 +1,9 @@
 """Events: what a delivery says happened, and the record it points at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+TEST_EVENT = "connector.test"  # the type of a test delivery that we send ourselves: it is stored and does nothing
 
 
 class Decision(StrEnum):
@@ -40,7 +42,13 @@ class VerdictReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a request is verified; `reason` says why not. STALE means rightly signed but outside the window."""
+    """Whether a request is verified; `reason` says why not. STALE means rightly signed but outside the window.
+
+    `secret` is the number of the secret that fits, `skew` how many seconds the signer's clock said more than ours;
+    both only where the signature is right.
+    """
 
     verified: bool
     reason: VerdictReason | None = None
+    secret: int = field(default=-1, compare=False)
+    skew: float = field(default=0.0, compare=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from integrations.core.documents import Bound, Document, Written
@@ -166,12 +166,20 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class AuthKind:
-    """One way into a system: the account settings and the secrets it needs."""
+    """One way into a system: the account settings and the secrets it needs.
+
+    advice    what a person should know before choosing it
+    ends_on   the day from which the vendor takes it no more
+    lives     how long a secret lasts at most, from the day it was made
+    """
 
     name: str
     settings: tuple[Setting, ...] = ()
     secrets: tuple[str, ...] = ()  # required
     optional_secrets: tuple[str, ...] = ()
+    advice: str = ""
+    ends_on: date | None = None
+    lives: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,3 +232,78 @@ class Access:
     base_url: Callable[[Account, Mapping[str, str]], str]
     headers: Callable[[Account, Mapping[str, Any]], dict[str, str]]
     token_call: Callable[[Account, Mapping[str, Any], Mapping[str, str]], TokenCall | None]
+
+
+# --- Consent in the browser ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """What goes along to the vendor's consent page. `challenge` is PKCE's S256 one, "" where the vendor takes none."""
+
+    redirect_uri: str
+    state: str
+    challenge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """What came back, with what proves that we asked. Its repr shows neither."""
+
+    redirect_uri: str
+    code: str = field(repr=False)
+    verifier: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A request that ends a grant at the vendor. Its repr shows no token."""
+
+    method: str
+    url: str
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a grant reaches and one connection is for: a Wave business, a Jira site, a Zendesk account.
+
+    id              lower case, compared when the connection is connected again
+    settings        the connection's settings that choose it
+    person          who granted, where another person would be another account ("" where that makes no difference)
+    """
+
+    id: str
+    name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    person: str = ""
+    person_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """How a person's consent is got in the browser, as pure functions; registered beside `Access`.
+
+    authorize       the address of the consent page
+    exchange        the request that turns the code into tokens
+    revoke          the request that ends the grant, None where the vendor has none for what we hold
+    scopes          the scopes that must be granted
+    place           the id of the place that the settings choose, "" while they choose none
+    place_word      what a place is called: business, site, account
+    one_grant       the vendor keeps one grant per app and person, so that connections share one pair of tokens
+    steps           what to do at the vendor before: words, and what to copy (redirect_uri | webhook_url | scopes | "")
+    note            the vendor's plan or policy where it matters
+    """
+
+    authorize: Callable[[Account, Mapping[str, str], Going], str]
+    exchange: Callable[[Account, Mapping[str, Any], Mapping[str, str], Back], TokenCall]
+    revoke: Callable[[Account, Mapping[str, Any], Mapping[str, str]], Revocation | None]
+    scopes: Callable[[Account], tuple[str, ...]]
+    place: Callable[[Account], str]
+    place_word: str
+    pkce: bool = False
+    one_grant: bool = False
+    code_lives: str = "10 minutes"
+    steps: tuple[tuple[str, str], ...] = ()
+    note: str = ""

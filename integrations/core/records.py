@@ -20,6 +20,11 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
+def kind_of(key: str) -> str:
+    """Return the kind of record that a key names."""
+    return key.split(":")[2]
+
+
 def number_of(key: str) -> str:
     """Return the Wave number at the end of a key."""
     return key.rsplit(":", 1)[-1]

@@ -1,10 +1,11 @@
 """The tables of accounts, routes, deliveries and bindings."""
 
-from integrations.models.connection import Connection, Credential, Intake
+from integrations.models.connection import Connection, Credential, Intake, WebhookSecret
 from integrations.models.inbox import Delivery
 from integrations.models.keys import KeyCanary
 from integrations.models.memory import Binding, Change, RemoteShape, Slot
 from integrations.models.route import FieldMapping, Route, StatusMapping
+from integrations.models.webhook import RemoteWebhook
 
 __all__ = [
     "Binding",
@@ -16,7 +17,9 @@ __all__ = [
     "Intake",
     "KeyCanary",
     "RemoteShape",
+    "RemoteWebhook",
     "Route",
     "Slot",
     "StatusMapping",
+    "WebhookSecret",
 ]

@@ -50,6 +50,8 @@ class Connection(models.Model):
     status_reason = models.CharField(max_length=255, blank=True)
     account = models.JSONField(default=dict, blank=True, help_text="What the system told about the account.")
     last_ok_at = models.DateTimeField("last successful call", null=True, blank=True)
+    checks = models.JSONField(default=list, blank=True, editable=False, help_text="What the last ping found.")
+    checked_at = models.DateTimeField("last ping", null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -79,9 +81,31 @@ class Intake(models.Model):
     poll_due_at = models.DateTimeField(null=True, blank=True, help_text="A stale but rightly signed delivery brings it forward.")
     setup_until = models.DateTimeField("set-up mode until", null=True, blank=True)
     probed_at = models.DateTimeField("last probe in set-up mode", null=True, blank=True)
+    verified_at = models.DateTimeField("last verified delivery", null=True, blank=True, help_text="Noted at most once a minute.")
+    verified_with = models.CharField(max_length=16, blank=True, help_text="Fingerprint of the secret it was signed with.")
+    skew = models.FloatField(null=True, blank=True, help_text="Seconds by which the sender's clock is ahead of ours, smoothed.")
+    stale_at = models.DateTimeField("last stale delivery", null=True, blank=True)
+    stale_skew = models.FloatField(null=True, blank=True, help_text="Seconds from our clock to the stale delivery's time.")
 
     class Meta:
         default_permissions = ()
 
     def __str__(self) -> str:
         return f"webhook of {self.connection_id}"
+
+
+class WebhookSecret(models.Model):
+    """What is known of one webhook secret besides the secret itself, which stands in its intake's encrypted list."""
+
+    intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="known_secrets")
+    fingerprint = models.CharField(max_length=16)
+    added_at = models.DateTimeField()
+    verified_at = models.DateTimeField("last delivery signed with it", null=True, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["added_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["intake", "fingerprint"], name="one_row_per_webhook_secret")]
+
+    def __str__(self) -> str:
+        return self.fingerprint

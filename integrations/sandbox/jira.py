@@ -15,6 +15,7 @@ from integrations.sandbox import jira_issues, jira_search, jira_setup, jira_webh
 from integrations.sandbox.jira_access import Family, Grants, authorize, bearer, is_api_token, missing_scopes, token
 from integrations.sandbox.jira_page import board
 from integrations.sandbox.jira_site import Issue, RefusedError, Site, stamp, utc_now
+from integrations.sandbox.jira_webhooks import Happening, Sent
 from integrations.sandbox.server import Call, Request, Response
 
 REST = "/rest/api/3"
@@ -30,9 +31,9 @@ class Jira(Site):
     def __init__(self, clock: Callable[[], datetime] = utc_now, **options: Any) -> None:
         super().__init__(clock, **options)
         self.grants = Grants(lambda: self.clock())
-        self.resources: list[dict[str, Any]] = []  # more sites of the same account, as accessible-resources lists them
         self.route("GET", "/", lambda request: Response(200, board(self)))
         self.route("GET", "/auth/authorize", functools.partial(authorize, self, self.grants))
+        self.route("POST", "/auth/authorize", functools.partial(authorize, self, self.grants))
         self.route("POST", "/auth/oauth/token", functools.partial(token, self, self.grants))
         self.route("GET", "/api/oauth/token/accessible-resources", self.list_resources)
         for module in (jira_setup, jira_search, jira_worklogs, jira_webhooks, jira_issues):
@@ -73,12 +74,12 @@ class Jira(Site):
         return request, False
 
     def _check_bearer(self, request: Request, cloud_id: str, path: str) -> None:
-        scopes = self.grants.scopes(bearer(request))
-        if scopes is None:
+        family = self.grants.family(bearer(request))
+        if family is None:
             raise _ShutOutError(Response(401, {"code": 401, "message": "Unauthorized"}))
-        if cloud_id != self.cloud_id:
+        if cloud_id not in {site["id"] for site in self.all_sites()} or not family.reaches(cloud_id):
             raise _ShutOutError(Response(404, {"code": 404, "message": "Not Found"}))
-        if missing_scopes(request, path.removeprefix(REST), scopes):
+        if missing_scopes(request, path.removeprefix(REST), family.scopes):
             raise _ShutOutError(Response(401, {"code": 401, "message": "Unauthorized; scope does not match"}))
 
     def _answer_anonymous(self, request: Request) -> Response:
@@ -109,18 +110,20 @@ class Jira(Site):
 
     def list_resources(self, request: Request) -> Response:
         """Return the sites that the token reaches."""
-        scopes = self.grants.scopes(bearer(request))
-        if scopes is None:
+        family = self.grants.family(bearer(request))
+        if family is None:
             return Response(401, {"code": 401, "message": "Unauthorized"})
-        site = {"id": self.cloud_id, "url": self.url, "name": self.url.split("/")[2].split(".")[0]}
-        return Response(
-            200, [site | {"scopes": sorted(scopes - {"offline_access"}), "avatarUrl": f"{self.url}/avatar.png"}, *self.resources]
-        )
+        granted = {"scopes": sorted(family.scopes - {"offline_access"}), "avatarUrl": f"{self.url}/avatar.png"}
+        return Response(200, [granted | site for site in self.all_sites() if family.reaches(site["id"])])
 
     def grant(self, scopes: Iterable[str] = SCOPES) -> dict[str, Any]:
         """Return a token answer as after a consent, for tests that do not walk through the browser."""
         with self.lock:
             return self.grants.issue(Family(frozenset(scopes)), rotate=True)
+
+    def deliveries(self, id_or_key: str, happening: Happening) -> list[Sent]:
+        """Return what is sent to all webhooks of the event; of a deletion, call it before the issue is gone."""
+        return jira_webhooks.deliveries(self, id_or_key, happening)
 
     def writes(self) -> list[Call]:
         """Return the logged calls that change something; a search is a POST and changes nothing."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
+from integrations.sandbox.consent_page import DENIED, answered, back, consent_page
 from integrations.sandbox.jira_site import Site
 from integrations.sandbox.server import Request, Response
 
@@ -34,10 +34,15 @@ _NEEDS: tuple[tuple[str, str, set[str]], ...] = (
 
 @dataclass(slots=True)
 class Family:
-    """All tokens that descend from one consent."""
+    """All tokens that descend from one consent; without `sites` (cloud ids) it reaches every site."""
 
     scopes: frozenset[str]
     revoked: bool = False
+    sites: frozenset[str] | None = None
+
+    def reaches(self, cloud_id: str) -> bool:
+        """Say whether the consent covers a site."""
+        return self.sites is None or cloud_id in self.sites
 
 
 @dataclass(slots=True)
@@ -64,11 +69,13 @@ class Grants:
         self.codes: dict[str, tuple[Family, str]] = {}
         self.access: dict[str, Access] = {}
         self.refresh: dict[str, Refresh] = {}
+        self.sites: frozenset[str] = frozenset()  # one grant per app and person: each consent adds a site to it
 
-    def code(self, scopes: Iterable[str], redirect_uri: str) -> str:
-        """Return a code for one exchange with the same redirect_uri."""
+    def code(self, scopes: Iterable[str], redirect_uri: str, site: str = "") -> str:
+        """Return a code for one exchange with the same redirect_uri; with a site it reaches that one and those before."""
         code = secrets.token_urlsafe(16)
-        self.codes[code] = (Family(frozenset(scopes)), redirect_uri)
+        self.sites |= {site} if site else set()
+        self.codes[code] = (Family(frozenset(scopes), sites=self.sites if site else None), redirect_uri)
         return code
 
     def issue(self, family: Family, *, rotate: bool) -> dict[str, Any]:
@@ -100,10 +107,15 @@ class Grants:
             return None
         return found.family
 
+    def family(self, token: str) -> Family | None:
+        """Return the family of a living access token."""
+        found = self.access.get(token)
+        return found.family if found and not found.family.revoked and self.clock() < found.expires else None
+
     def scopes(self, token: str) -> frozenset[str] | None:
         """Return the scopes of a living access token."""
-        found = self.access.get(token)
-        return found.family.scopes if found and not found.family.revoked and self.clock() < found.expires else None
+        found = self.family(token)
+        return found.scopes if found else None
 
     def expire_access(self) -> None:
         """End all access tokens now; refresh tokens go on."""
@@ -116,16 +128,20 @@ class Grants:
 
 
 def authorize(site: Site, grants: Grants, request: Request) -> Response:
-    """Consent at once and send the browser back with a code."""
+    """Show the consent page; then send the browser back with a code, or with the person's refusal."""
     if request.arg("client_id") != site.client_id or request.arg("audience") != "api.atlassian.com":
         return Response(400, "<p>Unknown client_id or audience.</p>")
     if request.arg("response_type") != "code" or not re.match("https?://", request.arg("redirect_uri")):
         return Response(400, "<p>response_type must be code, redirect_uri an address.</p>")
+    chosen = {"answer": "approve"} if site.consent_at_once else answered(request)
+    if "answer" not in chosen:
+        places = [(entry["id"], entry["url"]) for entry in site.all_sites()]
+        return consent_page("Atlassian", request, person=site.person, question="Use the app on which site?", places=places)
+    if chosen["answer"] != "approve":
+        return back(request, DENIED)
     asked = set(request.arg("scope").split())
-    code = grants.code(asked if site.scopes is None else asked & site.scopes, request.arg("redirect_uri"))
-    query = urlencode({"state": request.arg("state"), "code": code})
-    joint = "&" if "?" in request.arg("redirect_uri") else "?"
-    return Response(302, "", {"Location": f"{request.arg('redirect_uri')}{joint}{query}"})
+    place = "" if site.consent_at_once else chosen.get("place", site.cloud_id)
+    return back(request, {"code": grants.code(asked if site.scopes is None else asked & site.scopes, request.arg("redirect_uri"), place)})
 
 
 def token(site: Site, grants: Grants, request: Request) -> Response:

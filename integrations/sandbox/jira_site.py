@@ -168,6 +168,15 @@ class Webhook:
     expires: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class AdminWebhook:
+    """A webhook that a Jira admin made by hand: it does not end, and signs with its secret where it has one."""
+
+    url: str
+    secret: str
+    events: tuple[str, ...]
+
+
 def utc_now() -> datetime:
     """Return the time now, aware."""
     return datetime.now(UTC)
@@ -208,8 +217,8 @@ class Site(StandIn):
 
     Switches are plain attributes: `admin`, `time_tracking`, `permissions`, `index_lag` (seconds until a new or changed
     issue can be searched), `writes_per_issue` (in 2 s, 0 = no limit), `page_limit` (search results that a page holds at
-    most), `omit_refresh_token`, `scopes` (what a consent grants at most), `webhook_dates_as_text`. `violations` lists the
-    calls that nobody should make.
+    most), `omit_refresh_token`, `scopes` (what a consent grants at most), `webhook_dates_as_text`, `deaf_webhooks` (ids
+    that a refresh ignores). `violations` lists the calls that nobody should make.
     """
 
     name = "jira"
@@ -233,6 +242,7 @@ class Site(StandIn):
         self.client_id, self.client_secret, self.cloud_id = client_id, client_secret, cloud_id
         self.url = f"https://{site}.atlassian.net"
         self.account_id = "712020:9d1c7e5e-0b52-4c5e-8f6d-3f0a51b1c0de"
+        self.resources: list[dict[str, Any]] = []  # more sites of the same person, as accessible-resources lists them
         self.admin = self.time_tracking = True
         self.permissions = set(PERMISSIONS)
         self.index_lag = 0.0
@@ -248,9 +258,27 @@ class Site(StandIn):
         self.issues: dict[str, Issue] = {}
         self.keys: dict[str, str] = {}  # every key that an issue has or had -> its id
         self.webhooks: dict[int, Webhook] = {}
+        self.admin_webhooks: list[AdminWebhook] = []
+        self.deaf_webhooks: set[int] = set()
+        self.deliveries_sent = itertools.count(1)
         self.screens = {DEFAULT_SCREEN: Screen(DEFAULT_SCREEN, "Default Screen", {1: []})}
         self.fields = {entry.id: entry for entry in _system_fields()}
         self.add_project("BILL", "Billing", statuses=statuses, edges=edges, initial=initial)
+
+    @property
+    def person(self) -> str:
+        """Who is signed in at Atlassian."""
+        return self.email
+
+    def all_sites(self) -> list[dict[str, Any]]:
+        """Return this site and the others of the same person; the others show this one's projects."""
+        return [{"id": self.cloud_id, "url": self.url, "name": self.url.split("/")[2].split(".")[0]}, *self.resources]
+
+    def add_site(self, name: str, cloud_id: str, scopes: Iterable[str] = ("read:jira-work",)) -> str:
+        """Let the person have another site; with Confluence's scopes only it is none of Jira. Return its cloud id."""
+        url = f"https://{name}.atlassian.net"
+        self.resources.append({"id": cloud_id, "url": url, "name": name, "scopes": list(scopes), "avatarUrl": f"{url}/avatar.png"})
+        return cloud_id
 
     def add_project(
         self,

@@ -1,13 +1,23 @@
-"""Answer for dynamic webhooks, which only an OAuth app can register; nothing is delivered from here.
+"""Answer for dynamic webhooks, which only an OAuth app can register, and make the deliveries of these and of admins' webhooks.
 
 https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-webhooks/
+https://developer.atlassian.com/cloud/jira/platform/webhooks/
 """
 
+import base64
+import hashlib
+import hmac
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from integrations.sandbox.jira_site import RefusedError, Site, Webhook, members, page, stamp
+import requests
+
+from integrations.sandbox import jira_shapes as shapes
+from integrations.sandbox.jira_site import Issue, RefusedError, Site, Webhook, members, page, stamp
 from integrations.sandbox.server import Request, Response
 
 LIFE = timedelta(days=30)
@@ -80,7 +90,7 @@ def refresh(site: Site, request: Request) -> Response:
     """Give the named webhooks 30 more days; unknown ids are ignored, so a 200 proves nothing."""
     ends = site.clock() + LIFE
     for hook in _named(site, request):
-        hook.expires = ends
+        hook.expires = hook.expires if hook.id in site.deaf_webhooks else ends
     return Response(200, {"expirationDate": _date(site, Webhook(0, "", [], "", ends))})
 
 
@@ -104,3 +114,103 @@ ROUTES = (
     ("PUT", "/webhook/refresh", refresh),
     ("DELETE", "/webhook", delete),
 )
+
+
+# --- Sending ------------------------------------------------------------------------------------------------------
+
+TOKEN_LIFE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One delivery on its way."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+    def post(self, *, timeout: float = 30) -> requests.Response:
+        """Post it and return the answer, redirects not followed."""
+        return requests.post(self.url, data=self.body, headers=self.headers, timeout=timeout, allow_redirects=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What a delivery tells: the event, who did it, and the changed fields as (from, to) by name."""
+
+    event: str = "jira:issue_updated"
+    actor: str = "557058:a-person"
+    changes: Mapping[str, tuple[str, str]] | None = None
+    event_type: str = "issue_generic"
+
+
+def body_of(site: Site, issue: Issue, happening: Happening) -> bytes:
+    """Return the body of a delivery about an issue as it is now."""
+    items = [
+        {"field": name, "fieldId": name, "fieldtype": "jira", "fromString": before, "toString": after}
+        for name, (before, after) in (happening.changes or {}).items()
+    ]
+    told: dict[str, Any] = {
+        "timestamp": int(site.clock().timestamp() * 1000),
+        "webhookEvent": happening.event,
+        "user": {"accountId": happening.actor, "displayName": "Pat Person", "active": True},
+        "issue": shapes.issue(site, issue, ["*all"]),
+    }
+    if happening.event == "jira:issue_updated":
+        told |= {"issue_event_type_name": happening.event_type, "changelog": {"id": "10124", "items": items}}
+    return json.dumps(told).encode()
+
+
+def token(claims: Mapping[str, Any], secret: str, *, algorithm: str = "HS256") -> str:
+    """Return a JWT; all algorithms but HS256 leave the signature empty."""
+    signed = f"{_part({'alg': algorithm, 'typ': 'JWT'})}.{_part(claims)}"
+    digest = hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest() if algorithm == "HS256" else b""
+    return f"{signed}.{_text(digest)}"
+
+
+def _part(value: Mapping[str, Any]) -> str:
+    return _text(json.dumps(dict(value), separators=(",", ":")).encode())
+
+
+def _text(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def claims(site: Site, actor: str) -> dict[str, Any]:
+    """Return what the token of a delivery claims; nothing in it binds the body."""
+    now = site.clock()
+    times = {"iat": int(now.timestamp()), "exp": int((now + TOKEN_LIFE).timestamp())}
+    return {"iss": site.client_id, "sub": actor, "jti": f"jti-{now.timestamp()}", "context": {"user": {"accountId": actor}}, **times}
+
+
+def signature(body: bytes, secret: str) -> str:
+    """Return the X-Hub-Signature of a raw body."""
+    return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
+
+
+def deliveries(site: Site, id_or_key: str, happening: Happening) -> list[Sent]:
+    """Return what Jira sends of an event: to each living dynamic webhook whose filter fits, and to each admin's webhook."""
+    with site.lock:
+        issue = site.issue(id_or_key)
+        body = body_of(site, issue, happening)
+        bearer = {"Authorization": f"Bearer {token(claims(site, happening.actor), site.client_secret)}"}
+        fitting = [hook for hook in site.webhooks.values() if _fits(site, hook, issue, happening.event)]
+        sent = [Sent(hook.url, _headers(site) | bearer, body) for hook in fitting]
+        admins = [hook for hook in site.admin_webhooks if happening.event in hook.events]
+        return sent + [Sent(hook.url, _headers(site) | {"X-Hub-Signature": signature(body, hook.secret)}, body) for hook in admins]
+
+
+def _fits(site: Site, hook: Webhook, issue: Issue, event: str) -> bool:
+    projects = re.findall(r"[A-Z][A-Z0-9_]+", hook.jql_filter.partition("(")[2] or hook.jql_filter.partition("=")[2])
+    return event in hook.events and issue.project in projects and hook.expires > site.clock()
+
+
+def _headers(site: Site) -> dict[str, str]:
+    number = next(site.deliveries_sent)
+    return {
+        "Content-Type": "application/json; charset=utf-8",
+        "User-Agent": "Atlassian Webhook HTTP Client",
+        "X-Atlassian-Webhook-Identifier": f"identifier-{number}",
+        "X-Atlassian-Webhook-Flow": "Primary",
+        "X-Atlassian-Webhook-Trace": f"trace-{number}",
+    }

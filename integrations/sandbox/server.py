@@ -86,6 +86,7 @@ class StandIn:
     """A vendor's stand-in: subclasses register handlers and keep state; one lock guards both."""
 
     name: ClassVar[str] = ""
+    consent_at_once = False  # no page: the person approves as soon as the browser comes
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.clock = clock
@@ -129,7 +130,7 @@ class StandIn:
 
     def writes(self) -> list[Call]:
         """Return the logged calls that are no GET and no token request."""
-        return [call for call in self.calls if call.method != "GET" and "oauth" not in call.path]
+        return [call for call in self.calls if call.method != "GET" and "oauth" not in call.path and "/auth/" not in call.path]
 
 
 class Control(StandIn):

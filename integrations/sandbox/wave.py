@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 import requests
 
 from integrations.sandbox import wave_webhooks
+from integrations.sandbox.consent_page import DENIED, answered, back, consent_page
 from integrations.sandbox.server import Request, Response
 from integrations.sandbox.wave_graphql import View, answer, refusal
 from integrations.sandbox.wave_ledger import Invoice, Ledger, split_id, story
@@ -20,7 +21,7 @@ from integrations.sandbox.wave_oauth import SCOPE, Grant, Grants, OAuthError
 from integrations.sandbox.wave_page import page
 
 GRAPHQL = "/graphql/public"
-OPTIONS = frozenset({"rotate_refresh", "expires_in", "refresh_refused", "max_concurrent", "max_per_minute", "latency"})
+OPTIONS = frozenset({"consent_at_once", "rotate_refresh", "expires_in", "refresh_refused", "max_concurrent", "max_per_minute", "latency"})
 CLIENT_ID = "wave-client"
 CLIENT_SECRET = "wave-secret"
 
@@ -82,6 +83,7 @@ class Wave(Ledger):
         self._events = itertools.count(1)
         self.route("POST", GRAPHQL, self._graphql)
         self.route("GET", "/oauth2/authorize/", self._authorize)
+        self.route("POST", "/oauth2/authorize/", self._authorize)
         self.route("POST", "/oauth2/token/", self._token)
         self.route("POST", "/oauth2/token-revoke/", self._revoke)
         self.route("POST", "/story/([a-z_]+)", self._story)
@@ -187,15 +189,25 @@ class Wave(Ledger):
         return View(self, grant.business) if grant else None
 
     def _authorize(self, request: Request) -> Response:
-        # https://developer.waveapps.com: GET https://api.waveapps.com/oauth2/authorize/ - the sandbox's user always consents.
+        # https://developer.waveapps.com: GET https://api.waveapps.com/oauth2/authorize/
         redirect_uri, scope = request.arg("redirect_uri"), request.arg("scope")
         if request.arg("client_id") != self.client_id or request.arg("response_type") != "code" or not redirect_uri:
             return Response(400, {"error": "invalid_request"})
-        told = {"error": "invalid_scope"}
-        if scope:
-            told = {"code": self.grants.add_code(scope=scope, business=request.arg("businessId"), redirect_uri=redirect_uri)}
-        joint = "&" if "?" in redirect_uri else "?"
-        return Response(302, None, {"Location": f"{redirect_uri}{joint}{urlencode(told | {'state': request.arg('state')})}"})
+        if not scope or not set(scope.split()) <= self.grants.scopes:
+            return back(request, {"error": "invalid_scope"})
+        chosen = answered(request)
+        if self.consent_at_once:
+            chosen = {"answer": "approve", "place": request.arg("businessId")}
+        if "answer" not in chosen:
+            return self._consent_page(request)
+        if chosen["answer"] != "approve":
+            return back(request, DENIED)
+        return back(request, {"code": self.grants.add_code(scope=scope, business=chosen.get("place", ""), redirect_uri=redirect_uri)})
+
+    def _consent_page(self, request: Request) -> Response:
+        places = [*((business.id, business.name) for business in self.businesses.values()), ("", "All of them")]
+        person = "owner@sandbox.example"
+        return consent_page("Wave", request, person=person, question="Which business?", places=places, chosen=request.arg("businessId"))
 
     def _token(self, request: Request) -> Response:
         # https://developer.waveapps.com: POST https://api.waveapps.com/oauth2/token/

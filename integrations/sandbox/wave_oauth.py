@@ -7,6 +7,12 @@ from datetime import datetime, timedelta
 
 CODE_LIFETIME = timedelta(minutes=10)
 SCOPE = "user:read business:read customer:read invoice:read"
+# https://developer.waveapps.com/hc/en-us/articles/360032818132 (OAuth Scopes)
+SCOPES = frozenset(
+    {f"{area}:{verb}" for area in ("account", "business", "customer", "product", "sales_tax", "vendor") for verb in ("read", "write", "*")}
+    | {"invoice:read", "invoice:write", "invoice:send", "invoice:*", "transaction:write", "transaction:*"}
+    | {"user:read", "user:*", "estimate:read", "estimate:*"}
+)
 
 
 class OAuthError(Exception):
@@ -47,6 +53,7 @@ class Grants:
         self.rotate_refresh = False
         self.expires_in = 7200
         self.refresh_refused: int | None = None
+        self.scopes = SCOPES  # others are refused with invalid_scope
         self.codes: dict[str, Code] = {}
         self.grants: list[Grant] = []
 

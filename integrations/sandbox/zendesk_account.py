@@ -26,7 +26,9 @@ class Account(StandIn):
         self.refresh_lifetime = 30 * 86400  # seconds
         self.granted_scope: str | None = None  # given out whatever was asked for
         self.allowed_scopes: set[str] | None = None  # more is refused with invalid_scope
-        self.consent = True  # what the person at the authorization page answers
+        self.consent = True  # what the person answers, with consent_at_once
+        self.code_seconds = 120.0  # that an authorization code lives
+        self.acting_user = ACTING_USER
         self.custom_objects = True
         self.admin = True
         self.bulk_users = False

@@ -6,13 +6,13 @@ import hashlib
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
+from integrations.sandbox.consent_page import DENIED, answered, back, consent_page
 from integrations.sandbox.server import Request, Response
-from integrations.sandbox.zendesk_account import ACTING_USER, Account
+from integrations.sandbox.zendesk_account import Account
 from integrations.sandbox.zendesk_wire import Json, RefusedError, forbidden, not_found, payload, stamp
 
-CODE_SECONDS = 120
 NARROW = ("organizations", "users", "custom_objects", "apps")
 SCOPES = frozenset({"read", "write", "impersonate"} | {f"{area}:{verb}" for area in NARROW for verb in ("read", "write")})
 
@@ -60,6 +60,7 @@ class Tokens:
         self.grants: list[Grant] = []
         self.codes: dict[str, Code] = {}
         account.route("GET", "/oauth/authorizations/new", self.authorize)
+        account.route("POST", "/oauth/authorizations/new", self.authorize)
         account.route("POST", "/oauth/tokens", self.exchange)
         account.route("GET", "/api/v2/oauth/tokens/current", self.show_current)
         account.route("DELETE", "/api/v2/oauth/tokens/current", self.revoke_current)
@@ -82,21 +83,23 @@ class Tokens:
     def issue_code(self, redirect_uri: str, challenge: str = "") -> str:
         """Make an authorization code as if a person had agreed in the browser."""
         code = secrets.token_hex(16)
-        self.codes[code] = Code(redirect_uri, challenge, self.account.clock() + timedelta(seconds=CODE_SECONDS))
+        self.codes[code] = Code(redirect_uri, challenge, self.account.clock() + timedelta(seconds=self.account.code_seconds))
         return code
 
     # https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
     def authorize(self, request: Request) -> Response:
-        """Send the browser back with a code, or with the person's refusal."""
+        """Show the consent page; then send the browser back with a code, or with the person's refusal."""
         redirect_uri = request.arg("redirect_uri")
         if request.arg("client_id") != self.account.client_id or request.arg("response_type") != "code" or not redirect_uri:
             raise _denied(400, "invalid_request", "Unknown client, missing redirect_uri or response_type")
-        answer = {"state": request.arg("state")}
-        if self.account.consent:
-            answer["code"] = self.issue_code(redirect_uri, request.arg("code_challenge"))
-        else:
-            answer |= {"error": "access_denied", "error_description": "The end-user or authorization server denied the request."}
-        return Response(302, None, {"Location": f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(answer)}"})
+        chosen = "approve" if self.account.consent else "deny"
+        if not self.account.consent_at_once:
+            chosen = answered(request).get("answer", "")
+        if not chosen:
+            return consent_page("Zendesk", request, person=self.account.email)
+        if chosen != "approve":
+            return back(request, DENIED)
+        return back(request, {"code": self.issue_code(redirect_uri, request.arg("code_challenge"))})
 
     def exchange(self, request: Request) -> Response:
         """Answer one of the three grants; JSON, and as seen also form encoding."""
@@ -201,7 +204,7 @@ class Tokens:
         token = {
             "id": grant.id,
             "client_id": 223443,
-            "user_id": ACTING_USER,
+            "user_id": self.account.acting_user,
             "scopes": grant.scope.split(),
             "token": grant.access[:10],
             "created_at": stamp(grant.created_at),

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.sandbox.server import Request, Response
-from integrations.sandbox.zendesk_account import ACTING_USER, Account
+from integrations.sandbox.zendesk_account import Account
 from integrations.sandbox.zendesk_jobs import Jobs, Step
 from integrations.sandbox.zendesk_organizations import Organizations, clean_tags, external_id_of, same
 from integrations.sandbox.zendesk_wire import (
@@ -215,7 +215,7 @@ class Users:
     def me(self, *, known: bool) -> Response:
         """Answer the acting user, or 200 and nobody."""
         role = "admin" if self.account.admin else "agent"
-        acting = {"id": ACTING_USER, "name": "Connector", "email": self.account.email, "role": role}
+        acting = {"id": self.account.acting_user, "name": "Connector", "email": self.account.email, "role": role}
         anonymous = {"id": None, "name": "Anonymous user", "email": "invalid@example.com", "role": "end-user"}
         return Response(200, {"user": (acting if known else anonymous) | {"authenticity_token": "sandbox"}})
 

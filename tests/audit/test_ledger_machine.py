@@ -8,7 +8,7 @@ import time_machine
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -113,6 +113,8 @@ class LedgerMachine(RuleBasedStateMachine):
         after = SyncJob.objects.get(pk=job.pk)
         if stands:
             assert after.state != State.RUNNING
+            dead = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state=State.DEAD, resolved_by=None)
+            assert not (after.state == State.SUCCEEDED and dead.exists())
         else:
             assert (after.state, after.tries, after.settled_at) == (job.state, job.tries, job.settled_at)
 
@@ -179,14 +181,6 @@ class LedgerMachine(RuleBasedStateMachine):
             assert opened == ([job.attempt_number] if job.state == State.RUNNING else [])
             assert sum(attempt.ending == "success" for attempt in attempts) == (job.state == State.SUCCEEDED)
 
-    @invariant()
-    def a_success_leaves_no_dead_letter_of_its_record_behind(self) -> None:
-        for job in SyncJob.objects.filter(state=State.SUCCEEDED):
-            older = SyncJob.objects.filter(
-                route_id=job.route_id, kind=job.kind, key=job.key, state=State.DEAD, settled_at__lt=job.settled_at
-            )
-            assert not older.filter(resolved_by=None).exists()
-
     # --- The model's own idea of what may be taken ---
 
     @staticmethod
@@ -202,9 +196,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def test_no_order_of_events_breaks_the_ledger() -> None:
-    run_state_machine_as_test(
-        LedgerMachine,
-        settings=hypothesis_settings(
-            max_examples=30, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        ),
+    options = hypothesis_settings(
+        max_examples=30,
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        phases=(Phase.explicit, Phase.generate),  # to shrink a finding takes minutes
+        suppress_health_check=list(HealthCheck),
     )
+    run_state_machine_as_test(LedgerMachine, settings=options)

@@ -69,6 +69,18 @@ def test_somebody_elses_organization_is_not_touched_until_a_person_lets_it_be_ad
     assert dead.resolved_by == world.job("zendesk", "customer")
 
 
+def test_an_invoice_that_was_moved_leaves_the_account_it_was_on(world: World) -> None:
+    _, invoice = world.synced()
+    other = world.customer("Other Bakery", email="other@example.com")
+    world.wave.change_invoice(invoice, customer=other)
+    world.sync(invoice)
+    shown = {row["name"]: row["organization_fields"] for row in standing(world)["organizations"]}
+    accounts = {name: (fields["wave_outstanding"], fields["wave_recent_changes"]) for name, fields in shown.items()}
+    assert accounts == {"Northwind Bakery": ("0.00", None), "Other Bakery": ("120.00", SENT)}
+    [record] = standing(world)["wave_invoice"]
+    assert record["custom_object_fields"]["organization"] == key_of(other)
+
+
 # --- Contacts -----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,5 @@
 """Duplicates, races, lost answers and outages: one remote object per record, and the last state wins."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,11 +46,9 @@ def test_three_copies_at_once_leave_one_of_everything(threaded_world: Callable[[
     invoice = world.invoice(customer)
     payment = world.wave.pay(invoice, "120.00")
     body = world.wave.event("invoice.paid", invoice=invoice)
-    began = time.monotonic()
     with Apart() as apart:
         answers = [apart.run(world.post, body) for _ in range(3)]
     assert [answer.result().status_code for answer in answers] == [200, 200, 200]
-    assert time.monotonic() - began < 8
     world.settle()
     assert standing(world) == whole(customer, PAID, {invoice: paid_in_full(payment)})
 
@@ -114,7 +111,7 @@ def test_a_write_that_committed_without_an_answer_does_not_outlive_the_value_it_
 def test_an_issue_whose_create_got_no_answer_is_found_though_the_index_lags(
     world: World, monkeypatch: pytest.MonkeyPatch, settings: Settings, killed: bool
 ) -> None:
-    settings.WEBHOOK_DEADLINE = 0.5
+    settings.WEBHOOK_DEADLINE = 4.5  # the first look is due after 5 s
     world.jira.index_lag = 20
     customer = world.customer()
     invoice = world.invoice(customer)
@@ -125,6 +122,7 @@ def test_an_issue_whose_create_got_no_answer_is_found_though_the_index_lags(
         with monkeypatch.context() as worker, pytest.raises(WorkerKilled):
             worker.setattr(pipeline, "_fail", _killed)
             world.post(body)
+        settings.WEBHOOK_DEADLINE = 0.5  # nobody runs the job that the dead worker holds
     assert world.post(body).status_code == 503
     assert (len(world.jira.issues), world.binding("issue").state) == (1, "creating")
     with world.counting() as counted:

@@ -315,7 +315,7 @@ class Held:
         assert self.reached.wait(PATIENCE)
 
 
-PATIENCE = 10  # seconds
+PATIENCE = 25  # seconds
 SETUP_SCOPES = (*SCOPES, "manage:jira-configuration", "manage:jira-project")
 
 

@@ -96,14 +96,14 @@ def test_kill_9_of_web_and_worker_between_acknowledgement_and_work_loses_nothing
 
     site.manage("worker")
     until(lambda: not unsettled(), "a later worker has done everything", seconds=PATIENCE)
-    summaries = [(f"INV-{number} Northwind Bakery: 10.00 USD", "In Progress", []) for number in range(1, 5)]
+    issues: list[tuple[str, str, list[int]]] = [(f"INV-{number} Northwind Bakery: 10.00 USD", "In Progress", []) for number in range(1, 5)]
     found = held(site.world)
     assert {**found, "issues": sorted(found["issues"])} == {
         "organizations": [("Northwind Bakery", "40.00")],
         "users": ["ada@northwind.example"],
         "invoices": [("10.00", "SENT")] * 4,
         "payments": [],
-        "issues": summaries,
+        "issues": issues,
         "violations": [],
     }
     assert unbound() == []

@@ -147,7 +147,8 @@ def token(root: str, **body: str) -> requests.Response:
     )
 
 
-def consent(root: str) -> dict[str, list[str]]:
+def consent(root: str, **chosen: str) -> dict[str, list[str]]:
+    """Approve on the page, and return what the browser brings back."""
     query = {
         "audience": "api.atlassian.com",
         "client_id": "jira-client",
@@ -157,7 +158,9 @@ def consent(root: str) -> dict[str, list[str]]:
         "response_type": "code",
         "prompt": "consent",
     }
-    answer = requests.get(f"{root}/jira/auth/authorize", params=query, allow_redirects=False, timeout=5)
+    answer = requests.post(
+        f"{root}/jira/auth/authorize", params=query, data={"answer": "approve", **chosen}, allow_redirects=False, timeout=5
+    )
     assert answer.status_code == 302
     return parse_qs(urlsplit(answer.headers["Location"]).query)
 

@@ -515,6 +515,7 @@ def test_the_page_shows_the_books_escaped(client: Client, wave: Wave, business: 
 
 def test_a_code_becomes_a_grant_once(client: Client, wave: Wave, business: str) -> None:
     wave.add_business("Other")
+    wave.consent_at_once = True
     back = "https://app.example/back"
     asked = {"client_id": "wave-client", "response_type": "code", "scope": "invoice:read", "redirect_uri": back, "state": "s1"}
     answer = requests.get(f"{client.url}/oauth2/authorize/", asked | {"businessId": business}, allow_redirects=False, timeout=5)

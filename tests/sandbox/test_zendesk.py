@@ -180,6 +180,7 @@ def test_tokens_die_with_time_or_by_hand_and_refresh_tokens_outlive_them(zendesk
 def test_the_browser_comes_back_with_a_code_that_works_once(zendesk: Zendesk, url: str) -> None:
     challenge = base64.urlsafe_b64encode(hashlib.sha256(b"verifier").digest()).rstrip(b"=").decode()
     query = f"response_type=code&client_id=sandbox-client&redirect_uri=http://localhost/back&state=s1&scope=read&code_challenge={challenge}"
+    zendesk.consent_at_once = True
     answer = Api(url, "")("GET", f"/oauth/authorizations/new?{query}&code_challenge_method=S256")
     back = parse_qs(urlsplit(answer.headers["Location"]).query)
     assert (answer.status_code, back["state"]) == (302, ["s1"])

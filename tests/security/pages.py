@@ -3,9 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 
 LINK = re.compile(rb"""(?:href|action)=["'](/admin/[^"'?#]*)""")
@@ -21,7 +21,7 @@ def superuser() -> Client:
     return client
 
 
-def all_pages(client: Client, most: int = 400) -> Iterator[tuple[str, HttpResponse]]:
+def all_pages(client: Client, most: int = 400) -> Iterator[tuple[str, Any]]:
     """Yield every page by its path, found by following links from the index; queries are left out."""
     waiting, seen, shapes = ["/admin/"], {"/admin/"}, Counter[str]()
     while waiting:
@@ -42,11 +42,11 @@ def _is_new(path: str, shapes: Counter[str]) -> bool:
     return shape.endswith("/change/") or shapes[shape] <= ENOUGH
 
 
-def content(response: HttpResponse) -> bytes:
+def content(response: Any) -> bytes:
     """Return the body, read whole if it is streamed."""
-    return b"".join(response.streaming_content) if response.streaming else response.content
+    return b"".join(response.streaming_content if response.streaming else [response.content])
 
 
-def shown(path: str, response: HttpResponse) -> tuple[str, bytes]:
+def shown(path: str, response: Any) -> tuple[str, bytes]:
     """Return a page with its headers, as the detector takes it."""
     return f"page {path}", str(response.headers).encode() + content(response)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,10 +13,13 @@ from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Snapshot
 from integrations.destinations.jira import adf, client, mapping, oauth
 from integrations.destinations.jira.client import JiraClient, RefusedError
 from integrations.destinations.jira.mapping import ISSUE_KINDS, PAYMENT_PROPERTY, SYSTEM_FIELDS, Fields, IssueKind
+from integrations.destinations.jira.oauth import CONSENT
+from integrations.destinations.jira.places import places
 from integrations.destinations.jira.provision import Provisioner, issue_types
 from integrations.destinations.jira.transitions import Place, Workflow
 from integrations.http import ApiClient
 
+__all__ = ["ACCESS", "CONSENT", "SYSTEM", "JiraDestination", "places", "unauthorized"]
 _PROJECT = "Enter the project's key as it stands before the number in BILL-7."
 SYSTEM = System(
     name="jira",
@@ -29,15 +33,19 @@ SYSTEM = System(
                 Setting("email", required=True, pattern=r"[^@\s:]+@[^@\s:]+", advice="Enter the e-mail of the token's owner."),
             ),
             secrets=("api_token",),
+            advice="A token without scopes from id.atlassian.com, Security. It lives a year at most: note the day on which it ends.",
+            lives=timedelta(days=365),
         ),
         AuthKind(
             "oauth",
             settings=(
-                Setting("cloud_id", required=True, pattern=oauth.CLOUD_ID, advice="Open https://SITE.atlassian.net/_edge/tenant_info."),
+                Setting("cloud_id", pattern=oauth.CLOUD_ID, advice="Leave it empty: Connect asks which site, and fills it in."),
                 Setting("client_id", required=True, advice="Copy it from the app's page in the developer console."),
+                Setting("create_fields", of=bool, advice="Ask for the right to create custom fields, so that provisioning can."),
             ),
             secrets=("client_secret",),
             optional_secrets=("access_token", "refresh_token"),
+            advice="Save client id and secret, then press Connect: Atlassian asks for your consent and for the site.",
         ),
     ),
     options=(

@@ -383,6 +383,40 @@ class JiraClient:
         """
         self._send("DELETE", f"/issue/{number(issue)}/comment/{number(comment)}")
 
+    def webhooks(self) -> list[dict[str, Any]]:
+        """Return what this app has registered at the site; an expired webhook may stay listed.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-webhooks/#api-rest-api-3-webhook-get
+        """
+        return list(self._paged("/webhook", "values", {"maxResults": 100}))
+
+    def register_webhook(self, url: str, events: Sequence[str], jql: str) -> str:
+        """Register a webhook and return its id. Jira answers 200 even where it registers none: raise Rejected `not_registered`.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-webhooks/#api-rest-api-3-webhook-post
+        """
+        body = {"url": url, "webhooks": [{"events": list(events), "jqlFilter": jql}]}
+        results = self._object("POST", "/webhook", body=body).get("webhookRegistrationResult")
+        result = results[0] if isinstance(results, list) and results and isinstance(results[0], dict) else {}
+        if not result.get("createdWebhookId"):
+            words = "; ".join(str(text) for text in result.get("errors") or [])
+            raise Rejected(f"POST {REST}/webhook: nothing was registered", code="not_registered", words=words)
+        return str(result["createdWebhookId"])
+
+    def refresh_webhooks(self, ids: Sequence[str]) -> None:
+        """Give webhooks 30 more days. Unknown ids are ignored, so a success proves nothing.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-webhooks/#api-rest-api-3-webhook-refresh-put
+        """
+        self._send("PUT", "/webhook/refresh", body={"webhookIds": [int(number(one)) for one in ids]})
+
+    def delete_webhooks(self, ids: Sequence[str]) -> None:
+        """Remove webhooks; unknown ids are ignored.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-webhooks/#api-rest-api-3-webhook-delete
+        """
+        self._send("DELETE", "/webhook", body={"webhookIds": [int(number(one)) for one in ids]})
+
     @contextmanager
     def telling_lost(self, issue: str) -> Iterator[None]:
         """Find out, when a write to the issue meets a 404, whether it is gone (Missing `lost`) or we may not write it."""

@@ -8,12 +8,19 @@ import base64
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from integrations.core.errors import Misconfigured
-from integrations.core.ports import Account, TokenCall
+from integrations.core.ports import Account, Back, Consent, Going, Revocation, TokenCall
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 CLOUD_ID = rf"[0-9a-fA-F]{{8}}(-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}|{LABEL}"
+
+
+# The classic family; it must not be mixed with granular scopes.
+# https://developer.atlassian.com/cloud/jira/platform/scopes-for-oauth-2-3LO-and-forge-apps/
+SCOPES = ("read:jira-work", "write:jira-work", "read:jira-user", "manage:jira-webhook", "offline_access")
+FIELD_SCOPES = ("manage:jira-configuration", "manage:jira-project")  # to create fields and put them on screens
 
 
 def base_url(account: Account, urls: Mapping[str, str]) -> str:
@@ -60,3 +67,72 @@ def token_call(account: Account, secrets: Mapping[str, Any], urls: Mapping[str, 
     grant = {"grant_type": "refresh_token", "client_id": account.settings.get("client_id", ""), "refresh_token": refresh_token}
     grant["client_secret"] = _needed(secrets, "client_secret", "copy it from the app's page in the developer console")
     return TokenCall(f"{urls['ATLASSIAN_AUTH_URL'].rstrip('/')}/oauth/token", json=grant)
+
+
+# --- Consent in the browser
+
+
+def scopes(account: Account) -> tuple[str, ...]:
+    """Return the scopes that the connection asks for."""
+    # Settings are text here.
+    return (*SCOPES, *FIELD_SCOPES) if account.settings.get("create_fields") == "True" else SCOPES
+
+
+def authorize(account: Account, urls: Mapping[str, str], going: Going) -> str:
+    """Return the address of Atlassian's consent page; the site is chosen there.
+
+    https://developer.atlassian.com/cloud/jira/platform/oauth-2-3lo-apps/#1--direct-the-user-to-the-authorization-url-to-get-an-authorization-code
+    """
+    # Only `prompt=consent` lets a person choose another site of the same grant.
+    asked = {
+        "audience": "api.atlassian.com",
+        "client_id": account.settings.get("client_id", ""),
+        "scope": " ".join(scopes(account)),
+        "redirect_uri": going.redirect_uri,
+        "state": going.state,
+        "response_type": "code",
+        "prompt": "consent",
+    }
+    return f"{urls['ATLASSIAN_AUTH_URL'].rstrip('/')}/authorize?{urlencode(asked)}"
+
+
+def exchange(account: Account, secrets: Mapping[str, Any], urls: Mapping[str, str], back: Back) -> TokenCall:
+    """Return the request that turns a code into tokens, a JSON body. Raises Misconfigured without a client secret.
+
+    https://developer.atlassian.com/cloud/jira/platform/oauth-2-3lo-apps/#2--exchange-authorization-code-for-access-token
+    """
+    grant = {
+        "grant_type": "authorization_code",
+        "client_id": account.settings.get("client_id", ""),
+        "client_secret": _needed(secrets, "client_secret", "copy it from the app's page in the developer console"),
+        "code": back.code,
+        "redirect_uri": back.redirect_uri,
+    }
+    return TokenCall(f"{urls['ATLASSIAN_AUTH_URL'].rstrip('/')}/oauth/token", json=grant)
+
+
+def revoke(account: Account, secrets: Mapping[str, Any], urls: Mapping[str, str]) -> Revocation | None:
+    """Return nothing: Atlassian has no endpoint for it; the person takes the consent back at id.atlassian.com."""
+    return None
+
+
+CONSENT = Consent(
+    authorize=authorize,
+    exchange=exchange,
+    revoke=revoke,
+    scopes=scopes,
+    place=lambda account: account.settings.get("cloud_id", "").lower(),
+    place_word="site",
+    one_grant=True,
+    steps=(
+        ("At developer.atlassian.com, Console, create an OAuth 2.0 integration or open yours.", ""),
+        ("Under Authorization, OAuth 2.0 (3LO), enter this callback URL, letter by letter:", "redirect_uri"),
+        ("Under Permissions add the Jira API with these classic scopes (offline_access is not listed there):", "scopes"),
+        ("Copy Client ID and Secret from Settings into the connection.", ""),
+        ("Take a user made for it: that user appears as the author of worklogs.", ""),
+    ),
+    note=(
+        "Atlassian states that apps which collect API tokens, or which tell customers to create their own app as here, do not meet its "
+        "security requirements, and counts copies of one app together. You run this software for yourself: read the policy and decide."
+    ),
+)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from integrations.core.documents import Bound, Document, Written
@@ -12,10 +13,11 @@ from integrations.core.records import Customer, Invoice, Snapshot, number_of
 from integrations.destinations.zendesk import contacts, mapping, ping, provision
 from integrations.destinations.zendesk.client import Json, Saved, ZendeskClient
 from integrations.destinations.zendesk.mapping import INVOICE, ORGANIZATION, ORGANIZATION_LOOKUP, PAYMENT, USER, Types
-from integrations.destinations.zendesk.oauth import ACCESS, SUBDOMAIN
+from integrations.destinations.zendesk.oauth import ACCESS, CONSENT, SUBDOMAIN
+from integrations.destinations.zendesk.places import places
 from integrations.http import Answer, ApiClient
 
-__all__ = ["ACCESS", "SYSTEM", "ZendeskDestination", "unauthorized"]
+__all__ = ["ACCESS", "CONSENT", "SYSTEM", "ZendeskDestination", "places", "unauthorized"]
 
 _SUBDOMAIN = Setting("subdomain", required=True, pattern=SUBDOMAIN, advice="Enter acme for acme.zendesk.com.")
 _CLIENT = (
@@ -28,13 +30,27 @@ SYSTEM = System(
     role="destination",
     summarises=True,
     auths=(
-        AuthKind("client_credentials", (_SUBDOMAIN, *_CLIENT), ("client_secret",), ("access_token",)),
-        AuthKind("oauth", (_SUBDOMAIN, *_CLIENT), (), ("client_secret", "access_token", "refresh_token")),
-        # Legacy: no new tokens since 2026-10-27, all end on 2027-04-30.
+        AuthKind(
+            "client_credentials",
+            (_SUBDOMAIN, *_CLIENT),
+            ("client_secret",),
+            ("access_token",),
+            advice="The usual way: a confidential OAuth client, nothing to click. The connection acts as the user who owns the client.",
+        ),
+        AuthKind(
+            "oauth",
+            (_SUBDOMAIN, *_CLIENT),
+            (),
+            ("client_secret", "access_token", "refresh_token"),
+            advice="Save client id and secret, then press Connect: the connection acts as the person who consents.",
+        ),
+        # https://developer.zendesk.com/api-reference/introduction/security-and-auth/ : no new tokens since 2026-10-27.
         AuthKind(
             "api_token",
             (_SUBDOMAIN, Setting("email", required=True, pattern=r"[^\s:/@]+@[^\s:/@]+", advice="The e-mail address of the token's user.")),
             ("api_token",),
+            advice="Only for a token that you have already: no new ones can be made, and one that rests for 30 days is switched off.",
+            ends_on=date(2027, 4, 30),
         ),
     ),
     options=(

@@ -4,15 +4,17 @@ import base64
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from integrations.core.errors import Misconfigured
-from integrations.core.ports import Access, Account, TokenCall
+from integrations.core.ports import Access, Account, Back, Consent, Going, Revocation, TokenCall
 
 SUBDOMAIN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 SCOPE = "read write"
 # Zendesk takes less than 172,800 s and less than 7,776,000 s; its own defaults are 30 minutes and 30 days.
 ACCESS_SECONDS = 172_000
 REFRESH_SECONDS = 7_700_000
+LIFETIMES = {"expires_in": ACCESS_SECONDS, "refresh_token_expires_in": REFRESH_SECONDS}
 
 
 def base_url(account: Account, urls: Mapping[str, str]) -> str:
@@ -70,16 +72,84 @@ def _client_grant(account: Account, secrets: Mapping[str, Any]) -> dict[str, Any
 
 
 def _refresh_grant(account: Account, secrets: Mapping[str, Any]) -> dict[str, Any]:
-    # No scope: a refresh keeps what was granted. A public client has no secret.
+    # No scope: a refresh keeps what was granted.
+    return {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"], **_client(account, secrets), **LIFETIMES}
+
+
+def _client(account: Account, secrets: Mapping[str, Any]) -> dict[str, Any]:
+    # A public client has no secret.
     secret = {"client_secret": secrets["client_secret"]} if secrets.get("client_secret") else {}
-    return {
-        "grant_type": "refresh_token",
-        "refresh_token": secrets["refresh_token"],
+    return {"client_id": account.settings.get("client_id", ""), **secret}
+
+
+# --- Consent in the browser
+
+
+def scopes(account: Account) -> tuple[str, ...]:
+    """Return the scopes that the connection asks for."""
+    return tuple((account.settings.get("scope") or SCOPE).split())
+
+
+def authorize(account: Account, urls: Mapping[str, str], going: Going) -> str:
+    """Return the address of the account's consent page, with PKCE. Raises Misconfigured for a bad subdomain.
+
+    https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
+    """
+    asked = {
+        "response_type": "code",
         "client_id": account.settings.get("client_id", ""),
-        **secret,
-        "expires_in": ACCESS_SECONDS,
-        "refresh_token_expires_in": REFRESH_SECONDS,
+        "redirect_uri": going.redirect_uri,
+        "scope": " ".join(scopes(account)),
+        "state": going.state,
+        "code_challenge": going.challenge,
+        "code_challenge_method": "S256",
     }
+    return f"{base_url(account, urls)}/oauth/authorizations/new?{urlencode(asked)}"
 
 
+def exchange(account: Account, secrets: Mapping[str, Any], urls: Mapping[str, str], back: Back) -> TokenCall:
+    """Return the request that turns a code into tokens, a JSON body. Raises Misconfigured for a bad subdomain.
+
+    https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
+    """
+    grant = {
+        "grant_type": "authorization_code",
+        "code": back.code,
+        "redirect_uri": back.redirect_uri,
+        "scope": " ".join(scopes(account)),
+        "code_verifier": back.verifier,
+    }
+    return TokenCall(f"{base_url(account, urls)}/oauth/tokens", json={**grant, **_client(account, secrets), **LIFETIMES})
+
+
+def revoke(account: Account, secrets: Mapping[str, Any], urls: Mapping[str, str]) -> Revocation | None:
+    """Return the request that ends the token in use and the refresh token paired with it; API tokens have none.
+
+    https://developer.zendesk.com/api-reference/ticketing/oauth/oauth_tokens/#revoke-token
+    """
+    token = secrets.get("access_token")
+    if account.auth == "api_token" or not token:
+        return None
+    url = f"{base_url(account, urls)}/api/v2/oauth/tokens/current.json"
+    return Revocation("DELETE", url, headers={"Authorization": f"Bearer {token}"})
+
+
+CONSENT = Consent(
+    authorize=authorize,
+    exchange=exchange,
+    revoke=revoke,
+    scopes=scopes,
+    place=lambda account: account.settings.get("subdomain", ""),
+    place_word="account",
+    pkce=True,
+    code_lives="2 minutes",
+    steps=(
+        ("In Zendesk's Admin Center open Apps and integrations, APIs, OAuth clients, and add a client, kind Confidential.", ""),
+        ("Enter this redirect URL, letter by letter:", "redirect_uri"),
+        ("Copy the unique identifier (client ID) and the secret, which is shown once, into the connection.", ""),
+        ("Where the client limits its scopes, allow these:", "scopes"),
+        ("The connection acts as the person who connects: an admin for set-up, at least an agent without restrictions for syncing.", ""),
+    ),
+    note="Every plan of Zendesk Support and Suite will do; custom objects need a Suite plan or Support Enterprise.",
+)
 ACCESS = Access(base_url=base_url, headers=headers, token_call=token_call)

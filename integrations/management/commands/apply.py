@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from integrations import configuration
 from integrations.declared import InvalidFile
+from integrations.management.keycheck import require_keys
 
 
 class Command(BaseCommand):
@@ -16,6 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path)
+        parser.add_argument("--prune", action="store_true", help="disable what the file does not name; nothing is deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
@@ -23,8 +25,9 @@ class Command(BaseCommand):
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{path} cannot be read: {type(error).__name__}", returncode=2) from None
+        require_keys()
         try:
-            lines = configuration.apply(text)
+            lines = configuration.apply(text, prune=options["prune"])
         except InvalidFile as error:
             raise CommandError(f"{path}: nothing was changed\n{error}", returncode=2) from None
         for line in lines:

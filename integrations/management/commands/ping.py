@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from integrations import systems
+from integrations import health, systems
 from integrations.core.mapping import near
 from integrations.models import Connection
 
@@ -28,7 +28,17 @@ class Command(BaseCommand):
             self.stdout.write(f"  {'ok    ' if check.ok else 'FAILED'} {check.name}{': ' + check.detail if check.detail else ''}")
             if check.advice and not check.ok:
                 self.stdout.write(f"         {check.advice}")
+        for line in other_problems(connection):
+            self.stdout.write(f"  LOOK   {line.name}: {line.detail}")
+            if line.advice:
+                self.stdout.write(f"         {line.advice}")
         return all(check.ok for check in checks)
+
+
+def other_problems(connection: Connection) -> list[health.Line]:
+    """Return what health says besides the checks that were just made."""
+    found = health.of(Connection.objects.get(pk=connection.pk))
+    return [line for line in found.problems if not line.name.startswith("check: ")]
 
 
 def chosen(slug: str | None) -> list[Connection]:

@@ -9,6 +9,8 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
+from integrations.management.keycheck import require_keys
+
 
 class _StopError(Exception):
     """We were told to stop."""
@@ -26,6 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=0)
+        require_keys()
         signal.signal(signal.SIGTERM, _stop)
         parts = [web(options["bind"]), [sys.executable, sys.argv[0], "worker"]]
         children = [subprocess.Popen(part) for part in parts]  # noqa: S603 - our own commands
@@ -45,5 +48,5 @@ class Command(BaseCommand):
 
 def web(bind: str) -> list[str]:
     """Return the command that serves the site: threads, for a webhook waits for vendors and not for the processor."""
-    options = ["--bind", bind, "--workers", "2", "--threads", "8", "--timeout", "60", "--graceful-timeout", "30"]
+    options = ["--bind", bind, "--workers", "2", "--threads", "8", "--timeout", "60", "--graceful-timeout", "30", "--no-control-socket"]
     return [sys.executable, "-m", "gunicorn", "connector_site.wsgi", *options]

@@ -9,6 +9,8 @@ from django.core.management.base import BaseCommand
 
 from integrations.overview import overview
 
+PROBLEMS = ("warning", "failed")
+
 
 class Command(BaseCommand):
     help = "Show jobs, deliveries, connections, holds and heartbeats. Exit 0 when nothing is dead, blocked or overdue, else 1."
@@ -31,7 +33,8 @@ def table(seen: Mapping[str, Any]) -> Iterable[str]:
     yield f"turned away  {_counts(seen['intake'])}"
     for row in seen["connections"]:
         health = f"{row['status']}{_because(row['reason'])}, last ok {row['last_ok_at'] or 'never'}"
-        yield f"connection   {row['slug']} ({row['system']}): {health}"
+        yield f"connection   {row['slug']} ({row['system']}): {row['health']['word']}; {health}"
+        yield from (f"             {line['name']}: {line['detail']}" for line in row["health"]["lines"] if line["level"] in PROBLEMS)
     for row in seen["holds"]:
         yield f"hold         {row['scope']}: {row['reason']} until {row['until'] or 'somebody lifts it'}"
     for row in seen["workers"]:

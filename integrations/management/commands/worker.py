@@ -12,6 +12,7 @@ from django.db import DatabaseError
 from django_q.tasks import async_task
 
 from audit import ledger
+from integrations.management.keycheck import require_keys
 
 LOOK_EVERY = 1.0  # seconds
 STOP_PATIENCE = 60  # seconds: a cluster that is told to stop finishes what it has fetched
@@ -30,6 +31,7 @@ class Command(BaseCommand):
     help = "Run the workers: start a cluster, wake it when a job falls due, restart it when its heartbeat is stale."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_keys()
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, _stop)
         cluster = self._start()

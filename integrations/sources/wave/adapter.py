@@ -12,9 +12,10 @@ from integrations.core.zones import zone_of
 from integrations.http import ApiClient
 from integrations.sources.wave import mapping, queries
 from integrations.sources.wave.client import WaveClient, nodes, unauthorized
-from integrations.sources.wave.oauth import ACCESS
+from integrations.sources.wave.oauth import ACCESS, CONSENT, business_of
+from integrations.sources.wave.places import places
 
-__all__ = ["ACCESS", "SYSTEM", "WaveSource", "business_of", "unauthorized"]
+__all__ = ["ACCESS", "CONSENT", "SYSTEM", "WaveSource", "business_of", "places", "unauthorized"]
 
 T = TypeVar("T")
 MOST_PAGES = 50  # of open invoices: 5,000
@@ -33,9 +34,21 @@ SYSTEM = System(
     role="source",
     auths=(
         AuthKind(
-            "oauth", settings=(_CLIENT_ID, _BUSINESS_ID), secrets=("client_secret",), optional_secrets=("access_token", "refresh_token")
+            "oauth",
+            settings=(_CLIENT_ID, _BUSINESS_ID),
+            secrets=("client_secret",),
+            optional_secrets=("access_token", "refresh_token"),
+            advice="Save client id and secret, then press Connect: Wave asks for your consent. Webhooks come this way only.",
         ),
-        AuthKind("token", settings=(_BUSINESS_ID,), secrets=("access_token",)),
+        AuthKind(
+            "token",
+            settings=(_BUSINESS_ID,),
+            secrets=("access_token",),
+            advice=(
+                "A full-access token from Wave's developer portal. Polling only: do not count on webhooks. It reaches every business of "
+                "its user, has no scopes, and Wave means it for personal use."
+            ),
+        ),
     ),
 )
 
@@ -152,11 +165,6 @@ class WaveSource:
         if found.get("isArchived"):
             raise Rejected("the business is archived", code="business_archived")
         return f"{found.get('name')} ({uuid})"
-
-
-def business_of(account: Account) -> str:
-    """Return the uuid of the configured business, "" when none is configured."""
-    return mapping.business_uuid(account.settings.get("business_id", ""))
 
 
 def _node(business: str, kind: str, number: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from integrations.core.events import Event, Verdict, VerdictReason
+from integrations.core.events import TEST_EVENT, Event, Verdict, VerdictReason
 from integrations.sources.wave.mapping import business_uuid, record_number
 
 HEADER = "x-wave-signature"
@@ -35,11 +35,25 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     signature = _signature(header)
     if signature is None:
         return Verdict(False, VerdictReason.BARE if _is_bare(header, body, secrets) else VerdictReason.MALFORMED)
-    if not _matches(signature.digests, f"{signature.time}.".encode() + body, secrets):
+    matching = _matching(signature.digests, f"{signature.time}.".encode() + body, secrets)
+    if not matching:
         return Verdict(False, VerdictReason.MISMATCH)
-    if abs(now - int(signature.time)) > tolerance:
-        return Verdict(False, VerdictReason.STALE)
-    return Verdict(True)
+    skew = int(signature.time) - now
+    if abs(skew) > tolerance:
+        return Verdict(False, VerdictReason.STALE, matching[0], skew)
+    return Verdict(True, None, matching[0], skew)
+
+
+def sign(body: bytes, secret: str, now: float) -> dict[str, str]:
+    """Return the header with which Wave would send the body at this time."""
+    stamp = int(now)
+    digest = hmac.new(_key(secret), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {HEADER: f"t={stamp},v1={digest}"}
+
+
+def sample(business: str, event_id: str) -> bytes:
+    """Return a delivery in Wave's envelope that says nothing: no record is named in it."""
+    return json.dumps({"event_id": event_id, "event_type": TEST_EVENT, "business_id": business, "data": {}}).encode()
 
 
 def parse(body: bytes) -> Event | None:
@@ -85,16 +99,18 @@ def _signature(header: str) -> Signature | None:
     return Signature(times[0], tuple(digests))
 
 
-def _matches(digests: Sequence[str], signed: bytes, secrets: Sequence[str]) -> bool:
+def _matching(digests: Sequence[str], signed: bytes, secrets: Sequence[str]) -> list[int]:
+    """Return the numbers of the secrets that fit one of the digests."""
     # Every digest against every secret, whatever was found before: the time taken tells nothing.
-    wanted = [hmac.new(_key(secret), signed, hashlib.sha256).hexdigest() for secret in secrets if secret]
-    return any([hmac.compare_digest(digest, one) for digest in digests for one in wanted])  # noqa: C419
+    wanted = [(number, hmac.new(_key(secret), signed, hashlib.sha256).hexdigest()) for number, secret in enumerate(secrets) if secret]
+    fits = [(number, hmac.compare_digest(digest, one)) for digest in digests for number, one in wanted]
+    return [number for number, fit in fits if fit]
 
 
 def _is_bare(header: str, body: bytes, secrets: Sequence[str]) -> bool:
     """Tell whether the header is a right signature of the body alone: real, but a replay of it would look the same."""
     match = re.fullmatch(r"(?:sha256=|v1=)?([0-9a-fA-F]{64})", header)
-    return match is not None and _matches([match[1].lower()], body, secrets)
+    return match is not None and bool(_matching([match[1].lower()], body, secrets))
 
 
 def _key(secret: str) -> bytes:
