@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 
 from integrations import connect, registry
 from integrations.models import Connection
+from integrations.models.secrets import WrongKeyError
 
 CONNECT = "integrations.connect_connection"
 
@@ -35,6 +36,9 @@ def callback(request: HttpRequest, system: str) -> HttpResponse:
     except connect.Refused as refused:
         messages.error(request, str(refused))
         return HttpResponseRedirect(page_of(refused.connection))
+    except WrongKeyError as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(page_of(None))
     return after(request, ending)
 
 
@@ -43,7 +47,7 @@ def after(request: HttpRequest, ending: connect.Ending) -> HttpResponse:
     if ending.place is None:
         return HttpResponseRedirect(reverse("admin:integrations_connection_choose", args=[ending.connection.pk]))
     who = f", as {ending.place.person_name}" if ending.place.person_name else ""
-    messages.success(request, f"{ending.connection.slug} is connected to {ending.place.name}{who}.")
+    messages.success(request, f"Connected {ending.connection.slug} to {ending.place.name}{who}.")
     if ending.paused:
         messages.warning(request, f"Still paused, so resume them on their pages: {', '.join(ending.paused)}.")
     log(request.user, ending.connection, f"Connected to {ending.place.name}{who}.")

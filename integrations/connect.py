@@ -35,14 +35,14 @@ AGAIN = "press Connect again"
 ERRORS = {
     "access_denied": f"access was denied there. To connect, {AGAIN} and approve",
     "invalid_scope": f"a scope was refused. Allow these for your app or client there, then {AGAIN}: {{scopes}}",
-    "unauthorized_client": f"the app or client may not be used in this way. Compare its settings with the steps on the set-up page, then {AGAIN}",
+    "unauthorized_client": f"the app or client may not be used in this way. Compare it with the steps on the set-up page, then {AGAIN}",
     "invalid_client": f"client id or secret was refused. Check both, then {AGAIN}",
     "invalid_request": f"the request was refused. Compare client id and redirect URI with the steps on the set-up page, then {AGAIN}",
     "redirect_uri_mismatch": f"the redirect URI differs from the registered one. Register {{redirect_uri}}, then {AGAIN}",
     "server_error": f"something went wrong there. Wait a few minutes, then {AGAIN}",
     "temporarily_unavailable": f"it is busy. Wait a few minutes, then {AGAIN}",
     # Of the token endpoint: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
-    "invalid_grant": f"the code was used already or has expired (it lives {{code_lives}}). {AGAIN.capitalize()} and do not pause on the way",
+    "invalid_grant": f"the code was used already or has expired (it lives {{code_lives}}). {AGAIN.capitalize()} and do not pause",
 }
 
 
@@ -160,7 +160,7 @@ def _words(connection: Connection, error: str) -> str:
     """Return an OAuth error in words that say what to do."""
     label, known = _label(connection), ERRORS.get(error)
     if known is None:
-        return f'{label}: it answered the error "{error[:60]}". Compare its settings with the steps on the set-up page, then {AGAIN}.'
+        return f'{label}: it answered the error "{error[:60]}". Compare it with the steps on the set-up page, then {AGAIN}.'
     filled = known.format(
         scopes=" ".join(needed_scopes(connection)),
         redirect_uri=redirect_uri(connection.system),

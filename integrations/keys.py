@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from django.apps import apps
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import BinaryField
 
 from integrations.models import KeyCanary
 from integrations.models.secrets import SecretTextField, WrongKeyError
@@ -78,15 +79,19 @@ class Column:
     def replace(self, pk: Any, old: bytes, new: bytes) -> bool:
         """Store another token if the row still holds the old one; False when somebody wrote it meanwhile."""
         table, column, pk_name = self._quoted()
-        binary = connection.Database.Binary
         with connection.cursor() as cursor:
             command = f"UPDATE {table} SET {column} = %s WHERE {pk_name} = %s AND {column} = %s"  # noqa: S608 - our own names
-            cursor.execute(command, [binary(new), pk, binary(old)])
-            return cursor.rowcount == 1
+            cursor.execute(command, [_binary(new), pk, _binary(old)])
+            return bool(cursor.rowcount == 1)
 
     def _quoted(self) -> tuple[str, str, str]:
         quote = connection.ops.quote_name
         return quote(self.table), quote(self.column), quote(self.pk)
+
+
+def _binary(value: bytes) -> Any:
+    """Return bytes as this database's driver takes them."""
+    return BinaryField().get_db_prep_value(value, connection)
 
 
 def columns() -> list[Column]:

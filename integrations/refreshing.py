@@ -41,7 +41,7 @@ def _due(now: datetime) -> list[tuple[int, int]]:
     usable = Credential.objects.filter(connections__isnull=False).exclude(connections__status=Connection.Status.NEEDS_RECONNECT)
     rows = usable.filter(expires_at__isnull=False).distinct().order_by("expires_at")
     known = rows.values_list("pk", "version", "expires_at", "changed_at")
-    return [(pk, version) for pk, version, expires_at, changed_at in known if ends_soon(expires_at, changed_at, now=now)]
+    return [(pk, version) for pk, version, expires_at, changed_at in known if expires_at and ends_soon(expires_at, changed_at, now=now)]
 
 
 def ends_soon(expires_at: datetime, got_at: datetime, *, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -298,6 +298,12 @@ def webhook_health(connection: Connection, now: datetime | None = None) -> Webho
         return _by_hand(connection)
     row = RemoteWebhook.objects.filter(connection=connection).first()
     return _by_us(connection, row or RemoteWebhook(connection=connection), now or timezone.now())
+
+
+def as_json(health: WebhookHealth) -> dict[str, Any]:
+    """Return it as JSON values; times are ISO text."""
+    values = asdict(health)
+    return {name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def _by_hand(connection: Connection) -> WebhookHealth:

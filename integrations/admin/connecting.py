@@ -59,7 +59,7 @@ class ConnectingPages(admin.ModelAdmin[Connection]):
         try:
             return HttpResponseRedirect(connect.begin(connection, request.session))
         except Misconfigured as error:
-            messages.error(request, f"{connection.slug}: {error}.")
+            messages.error(request, f"Not connected: {error}.")
             return HttpResponseRedirect(callback.page_of(connection))
 
     def choose_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -82,10 +82,14 @@ class ConnectingPages(admin.ModelAdmin[Connection]):
         """Ask whether it is meant; on POST disconnect and tell what happened."""
         connection = self._connectable(request, object_id)
         if request.method != "POST":
-            sharing = connection.credential.connections.exclude(pk=connection.pk) if connection.pk else ()
+            sharing = Connection.objects.filter(credential=connection.credential_id).exclude(pk=connection.pk)
             return self._connecting_page(request, "disconnect", f"Disconnect {connection.slug}?", connection=connection, sharing=sharing)
-        told = disconnect.disconnect(connection)
-        messages.success(request, " ".join([f"{connection.slug} is disconnected.", *told]))
+        try:
+            told = disconnect.disconnect(connection)
+        except WrongKeyError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(callback.page_of(connection))
+        messages.success(request, " ".join([f"Disconnected {connection.slug}.", *told]))
         callback.log(request.user, connection, " ".join(["Disconnected.", *told]))
         return HttpResponseRedirect(callback.page_of(connection))
 

@@ -40,7 +40,7 @@ class WebhookPages(admin.ModelAdmin[Connection]):
             "generate/": ("webhook_generate", self.generate_secret_view),
             "add/": ("webhook_add", self.add_secret_view),
             "retire/<str:mark>/": ("webhook_retire", self.retire_secret_view),
-            "setup/": ("webhook_setup", self.setup_view),
+            "setup/": ("webhook_setup", self.begin_setup_view),
             "setup/end/": ("webhook_setup_end", self.end_setup_view),
             "test/": ("webhook_test", self.test_view),
         }
@@ -63,8 +63,8 @@ class WebhookPages(admin.ModelAdmin[Connection]):
             return HttpResponseRedirect(reverse("admin:integrations_connection_changelist"))
         intake = Intake.objects.defer("secrets").filter(connection=connection).first()
         setup_until = intake.setup_until if intake and intake.setup_until and intake.setup_until > timezone.now() else None
-        context: dict[str, Any] = {"secrets": secrets, "intake": intake, "setup_until": setup_until, "address": configuration.webhook_url(connection)}
-        context |= {"fresh": fresh, "is_source": connection.system in registry.SOURCES}
+        context: dict[str, Any] = {"secrets": secrets, "intake": intake, "setup_until": setup_until, "fresh": fresh}
+        context |= {"address": configuration.webhook_url(connection), "is_source": connection.system in registry.SOURCES}
         return self._page(request, connection, "webhook", "Webhook", context)
 
     @method_decorator(sensitive_post_parameters())
@@ -110,7 +110,7 @@ class WebhookPages(admin.ModelAdmin[Connection]):
         self.log_change(request, connection, f"Retired the webhook secret {mark}.")
         return self._back(request, connection, f"The secret {mark} is forgotten.")
 
-    def setup_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def begin_setup_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Begin set-up mode."""
         connection = self._to_change(request, object_id)
         if isinstance(connection, HttpResponse):

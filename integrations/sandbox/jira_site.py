@@ -260,7 +260,7 @@ class Site(StandIn):
         self.webhooks: dict[int, Webhook] = {}
         self.admin_webhooks: list[AdminWebhook] = []
         self.deaf_webhooks: set[int] = set()
-        self.deliveries_sent = itertools.count(1)
+        self.webhook_ids, self.deliveries_sent = itertools.count(1000), itertools.count(1)
         self.screens = {DEFAULT_SCREEN: Screen(DEFAULT_SCREEN, "Default Screen", {1: []})}
         self.fields = {entry.id: entry for entry in _system_fields()}
         self.add_project("BILL", "Billing", statuses=statuses, edges=edges, initial=initial)

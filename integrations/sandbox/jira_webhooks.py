@@ -49,7 +49,7 @@ def _register(site: Site, url: str, entry: Any) -> dict[str, Any]:
     faults = _faults(site, url, entry if isinstance(entry, dict) else {})
     if faults:
         return {"errors": faults}
-    number = max(site.webhooks, default=999) + 1
+    number = next(site.webhook_ids)
     site.webhooks[number] = Webhook(number, url, entry["events"], entry["jqlFilter"], site.clock() + LIFE)
     return {"createdWebhookId": number}
 

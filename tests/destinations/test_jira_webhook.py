@@ -65,6 +65,9 @@ def test_a_listed_webhook_is_known_again_however_its_filter_is_written(remote: R
     assert same(Wish(URL, 'project IN ("BILL", "OPS")', EVENTS), remote) is fits
 
 
+NO_TIMES: list[Any] = [None, "", "soon", True, [], {}, 10**30, "9" * 5000, float("inf"), float("nan")]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -75,7 +78,7 @@ def test_a_listed_webhook_is_known_again_however_its_filter_is_written(remote: R
         ("2019-06-01T14:42:30.000+0200", datetime(2019, 6, 1, 12, 42, 30, tzinfo=UTC)),
         ("2019-06-01T12:42:30Z", datetime(2019, 6, 1, 12, 42, 30, tzinfo=UTC)),
         ("2019-06-01T12:42:30", datetime(2019, 6, 1, 12, 42, 30, tzinfo=UTC)),
-        *[(value, None) for value in (None, "", "soon", True, [], {}, 10**30, "9" * 5000, float("inf"), float("nan"))],
+        *[(value, None) for value in NO_TIMES],
     ],
 )
 def test_both_forms_of_an_end_are_understood_and_nonsense_is_none(value: Any, expected: datetime | None) -> None:

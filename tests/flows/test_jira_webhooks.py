@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from audit.models import SyncJob
 from integrations import bindings, remote_webhooks, tasks, webhook_secrets
-from integrations.models import Binding, Connection, Delivery, Intake, RemoteWebhook, Route
+from integrations.models import Binding, Connection, Credential, Delivery, Intake, RemoteWebhook, Route
 from integrations.remote_webhooks import WebhookHealth, webhook_health
 from integrations.sandbox.jira_site import AdminWebhook, Webhook
 from integrations.sandbox.jira_webhooks import Happening, Sent, token
@@ -33,6 +33,12 @@ MOVED = Happening(changes={"project": ("Billing", "Operations"), "Key": ("BILL-1
 
 def reopened(before: str = "In Progress", after: str = "To Do") -> Happening:
     return Happening(changes={"status": (before, after)})
+
+
+@pytest.fixture(autouse=True)
+def patience(settings: Settings) -> None:
+    """Let a story begin however slow the machine is: the deadline of Wave's deliveries is not what is tested here."""
+    settings.WEBHOOK_DEADLINE = 30
 
 
 @pytest.fixture
@@ -117,7 +123,7 @@ def test_over_31_simulated_days_it_never_ends_and_is_refreshed_daily(world: Worl
         tasks.keep_webhooks()
         assert [hook.expires - now() > 28 * DAY for hook in world.jira.webhooks.values()] == [True]
         assert health(world).ok
-        world.clock.shift(timedelta(hours=1))
+        world.clock.shift(timedelta(hours=3))
     made = calls(world)
     assert (made.count("POST /webhook"), made.count("DELETE /webhook")) == (1, 0)
     assert 30 <= made.count("PUT /webhook/refresh") <= 32
@@ -160,8 +166,7 @@ def test_one_that_ended_while_no_worker_ran_is_replaced(kept: World) -> None:
     told = health(kept)
     assert (told.ok, told.days_left) == (False, -11)
     tasks.keep_webhooks()
-    assert ([number for number, *_ in registered(kept)], health(kept).ok, health(kept).days_left) == ([1000], True, 29)
-    assert row(kept).registered_at is not None
+    assert ([number for number, *_ in registered(kept)], health(kept).ok, health(kept).days_left) == ([1001], True, 29)
     assert calls(kept).count("POST /webhook") == 2
 
 
@@ -203,7 +208,7 @@ def test_without_routes_our_webhook_is_removed(kept: World) -> None:
     assert kept.jira.calls[mark:] == []
 
 
-def test_orphans_are_removed_and_other_peoples_webhooks_left_alone(kept: World, settings: Settings) -> None:
+def test_orphans_are_removed_and_other_peoples_webhooks_left_alone(kept: World) -> None:
     other = Connection.objects.create(slug="other", system="jira", auth="oauth", credential=kept.connection("jira").credential)
     base = "http://127.0.0.1:8000/webhooks/jira/"
     ends = now() + 20 * DAY
@@ -234,8 +239,8 @@ def test_a_missing_scope_is_told_and_stops_nothing_else(make_world: Callable[[Se
     world = make_world(Setup(oauth=True))
     connection = world.connection("jira")
     poor = world.jira.grant(["read:jira-work", "write:jira-work", "read:jira-user", "offline_access"])
-    connection.credential.secrets = json.dumps({"client_secret": world.jira.client_secret, "access_token": poor["access_token"]})
-    connection.credential.save()
+    secrets = json.dumps({"client_secret": world.jira.client_secret, "access_token": poor["access_token"]})
+    Credential.objects.filter(pk=connection.credential_id).update(secrets=secrets)
     tasks.keep_webhooks()
     assert "manage:jira-webhook" in health(world).problem
     assert world.connection("jira").status == "ready"
@@ -447,8 +452,7 @@ def test_a_status_that_stands_as_it_should_is_looked_at_and_left_alone(kept: Wor
     start = mark(kept)
     assert deliver(sent_of(kept, reopened("To Do", "In Progress"))).status_code == 200
     kept.settle()
-    made = [f"{call.method} {call.path.rpartition('/')[2]}" for call in kept.jira.calls[start:]]
-    assert made == ["GET 10003"] or [line for line in made if not line.startswith("GET")] == []
+    assert [(call.method, call.status) for call in kept.jira.calls[start:]] == [("GET", 200)]
 
 
 def test_an_issue_that_was_moved_to_another_project_is_written_whole_again(kept: World) -> None:

@@ -44,9 +44,11 @@ def changes(lines: list[dict[str, Any]]) -> set[str]:
 def written() -> list[Any]:
     """Return what the file is about, without ids and times."""
     routes = [
-        [route.slug, route.source.slug, route.destination.slug, route.kinds, route.options, route.paused_at is None]
-        + [sorted(route.field_mappings.values_list("kind", "target", "template"))]
-        + [sorted(route.status_mappings.exclude(status="").values_list("state", "status"))]
+        (
+            *(route.slug, route.source.slug, route.destination.slug, route.kinds, route.options, route.paused_at is None),
+            sorted(route.field_mappings.values_list("kind", "target", "template")),
+            sorted(route.status_mappings.exclude(status="").values_list("state", "status")),
+        )
         for route in Route.objects.select_related("source", "destination").order_by("slug")
     ]
     return [list(Connection.objects.order_by("slug").values_list("slug", "system", "auth", "settings")), routes]
@@ -66,7 +68,7 @@ def test_applying_an_export_changes_nothing() -> None:
 def test_an_export_makes_the_same_elsewhere() -> None:
     text, before = export.text(), written()
     for model in (Route, Intake, Connection, Credential):
-        model.objects.all().delete()  # type: ignore[attr-defined]
+        model.objects.all().delete()
     with pytest.raises(InvalidFile) as raised:
         configuration.apply(text, {})
     missing = sorted(set(re.findall(r"the environment variable (\w+) is not set", str(raised.value))))

@@ -73,6 +73,7 @@ def test_the_object_tells_everything() -> None:
     Heartbeat.objects.create(name="worker", since=NOW - timedelta(hours=1), beat_at=NOW - timedelta(seconds=40))
     seen = overview()
     schedules = seen.pop("schedules")
+    words = [row.pop("health")["word"] for row in seen["connections"]]
     assert seen == {
         "healthy": False,
         "jobs": {"pending": 3, "running": 1, "blocked": 0, "succeeded": 1, "superseded": 0, "dead": 1},
@@ -87,7 +88,8 @@ def test_the_object_tells_everything() -> None:
         "holds": [{"scope": "object:99:invoice:x", "reason": "rate_limited", "until": "2026-11-20T12:05:00+00:00"}],
         "workers": [{"name": "worker", "since": "2026-11-20T11:00:00+00:00", "beat_at": "2026-11-20T11:59:20+00:00", "age_seconds": 40}],
     }
-    assert {row["name"] for row in schedules} >= {"heartbeat"}
+    assert words == ["failing", "look at it"]
+    assert {row["name"] for row in schedules} >= {"heartbeat", "ping accounts"}
 
 
 def test_nothing_at_all_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,8 +142,8 @@ def test_the_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         "jobs         0 pending, 0 running, 0 blocked, 0 succeeded, 0 superseded, 1 dead, 0 overdue (oldest due 0 s)",
         "deliveries   0 accepted, 0 ignored, 0 unknown, 0 quarantined",
         "turned away  0 unsigned, 0 bare, 0 forged, 0 stale_signed",
-        "connection   wave-main (wave): ready, last ok never",
-        "connection   zendesk-acme (zendesk): ready, last ok never",
+        "connection   wave-main (wave): look at it; ready, last ok never",
+        "connection   zendesk-acme (zendesk): look at it; ready, last ok never",
         f"hold         route:{route.pk}: paused until somebody lifts it",
         "worker       none has ever run: start manage.py worker",
     ]

@@ -34,7 +34,7 @@ def table(seen: Mapping[str, Any]) -> Iterable[str]:
     for row in seen["connections"]:
         health = f"{row['status']}{_because(row['reason'])}, last ok {row['last_ok_at'] or 'never'}"
         yield f"connection   {row['slug']} ({row['system']}): {row['health']['word']}; {health}"
-        yield from (f"             {line['name']}: {line['detail']}" for line in row["health"]["lines"] if line["level"] in PROBLEMS)
+        yield from (f"             {line['name']}: {line['detail']}" for line in row["health"]["lines"] if is_told(line))
     for row in seen["holds"]:
         yield f"hold         {row['scope']}: {row['reason']} until {row['until'] or 'somebody lifts it'}"
     for row in seen["workers"]:
@@ -43,6 +43,11 @@ def table(seen: Mapping[str, Any]) -> Iterable[str]:
         yield "worker       none has ever run: start manage.py worker"
     for row in seen["schedules"]:
         yield f"schedule     {row['name']}: next at {row['next_run'] or 'never'}"
+
+
+def is_told(line: Mapping[str, str]) -> bool:
+    """Whether a line of health stands in the table; jobs and holds have their own."""
+    return line["level"] in PROBLEMS and line["name"] not in ("connection", "jobs", "hold")
 
 
 def _counts(counted: Mapping[str, int]) -> str:
