@@ -260,8 +260,9 @@ def _lose(arrival: Arrival, document: Document) -> None:
 
 def _rest(arrival: Arrival, written: Written) -> None:
     """Let a mapping rest whose field the destination does not take, until provision has mended it."""
+    kinds = ("customer", "contact") if arrival.writer.job.kind == CUSTOMER else ("invoice", "payment")
     for target, reason in written.dropped.items():
-        FieldMapping.objects.filter(route=arrival.route, target=target).update(problem=reason[:500])
+        FieldMapping.objects.filter(route=arrival.route, target=target, kind__in=kinds).update(problem=reason[:500])
         arrival.notes.append("field_dropped")
 
 

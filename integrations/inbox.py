@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 COUNT_EVERY = timedelta(seconds=10)
 # Seconds between looks at jobs that another worker runs for us, at first and at last: many requests may wait for one job.
+WAIT_FOR_A_PERSON = 60  # seconds, where only a person or another worker can say when
 LOOK_EVERY, LOOK_SELDOM = 0.05, 0.4
 COUNTERS = {
     VerdictReason.MISSING: "unsigned",
@@ -237,8 +238,8 @@ def _under_way(jobs: Iterable[SyncJob]) -> bool:
 
 
 def _due_before(job: SyncJob, end: float) -> bool:
-    seconds = (job.due_at - timezone.now()).total_seconds()
-    return job.state == State.PENDING and seconds < end - time.monotonic()
+    free_at = ledger.free_at(job) if job.state == State.PENDING else None
+    return free_at is not None and (free_at - timezone.now()).total_seconds() < end - time.monotonic()
 
 
 def _own(ids: Iterable[UUID]) -> list[SyncJob]:
@@ -271,11 +272,8 @@ def _reply(jobs: list[SyncJob]) -> Reply:
 
 
 def _seconds_until(waiting: list[SyncJob]) -> int:
-    due = [job.due_at for job in waiting if job.state == State.PENDING]
-    if not due:
-        return 60
-    return _bounded(min(due) - timezone.now())
-
-
-def _bounded(wait: timedelta) -> int:
-    return min(3600, max(1, round(wait.total_seconds())))
+    ends = [ledger.free_at(job) for job in waiting if job.state == State.PENDING]
+    known = [end for end in ends if end is not None]
+    if not known:
+        return WAIT_FOR_A_PERSON
+    return min(3600, max(1, round((min(known) - timezone.now()).total_seconds())))

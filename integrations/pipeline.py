@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -36,6 +36,7 @@ class Run:
     claim: Claim
     source: Connection
     deadline: float
+    stopped: dict[int, ConnectorError] = field(default_factory=dict)  # by destination: what one job met concerns its siblings
 
     @property
     def pairs(self) -> list[tuple[SyncJob, Attempt]]:
@@ -126,12 +127,16 @@ def _run_job(this: Run, job: SyncJob, attempt: Attempt, route: Route | None, sna
         ledger.settle(attempt, ledger.outcome_of_success("ignored", reason="no_route"))
         return
     try:
+        if route.destination_id in this.stopped:
+            raise this.stopped[route.destination_id]
         _introduce(this, job, route, snapshot)
         _settle(this, job, attempt, _bring(this, job, attempt, route, snapshot), route)
     except ClaimLost:
         log.warning("job %s was given to another worker; this one stops without writing", job.pk)
     except (ConnectorError, Misconfigured) as error:
         _stop(route.destination_id, _named(error), job)
+        if _concerns_all(_named(error)):
+            this.stopped[route.destination_id] = _named(error)
         _fail(this, job, attempt, _named(error))
     except DatabaseError:
         raise
@@ -195,6 +200,11 @@ def _settle(this: Run, job: SyncJob, attempt: Attempt, outcome: Outcome, route: 
         elif outcome.result == "deleted" or converge.PARENT_REMADE in outcome.notes:
             ledger.request(asking.customers_of(this.source, route, [job.customer_key]))
             ledger.wake()
+
+
+def _concerns_all(error: ConnectorError) -> bool:
+    """Whether the error is the account's and not this record's."""
+    return isinstance(error, Disconnected) or (isinstance(error, Transient) and error.scope == "connection")
 
 
 def _named(error: ConnectorError | Misconfigured) -> ConnectorError:

@@ -213,11 +213,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class TokenCall:
-    """A request to a token endpoint; one of `form` and `json` is given."""
+    """A request to a token endpoint; one of `form` and `json` is given. Its repr shows neither."""
 
     url: str
-    form: Mapping[str, str] | None = None
-    json: Mapping[str, Any] | None = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

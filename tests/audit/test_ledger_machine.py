@@ -197,7 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_no_order_of_events_breaks_the_ledger() -> None:
     options = hypothesis_settings(
-        max_examples=30,
+        max_examples=20,
         stateful_step_count=30,
         deadline=None,
         database=None,

@@ -467,7 +467,6 @@ def test_a_blocked_account_answers_503_at_once_without_a_call(
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.xfail(strict=True, reason="the webhook looks at a held job's due time, not at the end of the hold")
 def test_an_account_on_hold_answers_503_at_once_and_when_the_hold_ends(
     deliver: Callable[..., HttpResponse], wave: FakeWave, jira: FakeRemote, to_jira: Route, settings: Any
 ) -> None:

@@ -51,8 +51,8 @@ def on_old_key(use: Callable[..., None]) -> Connection:
     KeyCanary.objects.all().delete()
     keys.plant()
     connection = accounts.wave()
-    connection.intake.secrets = json.dumps(["canary-webhook"])
-    connection.intake.save()
+    intake = Intake(pk=connection.intake.pk, connection=connection, secrets=json.dumps(["canary-webhook"]))
+    intake.save()
     return connection
 
 
@@ -123,7 +123,8 @@ def test_a_value_that_changed_meanwhile_is_not_overwritten_and_rotated_in_the_ne
     use(OLD)  # a worker that was started before still encrypts with the old key
     changed = SecretTextField().fernet.encrypt(b'{"access_token": "newer"}')
     use(NEW, OLD)
-    ordinary, raced = keys.Column.replace, []
+    ordinary = keys.Column.replace
+    raced: list[Any] = []
 
     def racing(column: keys.Column, pk: Any, old: bytes, new: bytes) -> bool:
         if column.label == "integrations.Credential.secrets" and not raced:

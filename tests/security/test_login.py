@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
 from connector_site.login import client_ip
@@ -22,7 +21,7 @@ def throttle(settings: Any) -> None:
     User.objects.create_superuser("ann", password=RIGHT)
 
 
-def log_in(name: str, password: str, address: str = "10.0.0.1") -> HttpResponse:
+def log_in(name: str, password: str, address: str = "10.0.0.1") -> Any:
     return Client(REMOTE_ADDR=address).post("/admin/login/?next=/admin/", {"username": name, "password": password})
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -55,5 +56,6 @@ def test_arguments_that_do_not_fit_are_redacted_too() -> None:
 
 
 def test_every_handler_has_the_filter() -> None:
-    assert [handler["filters"] for handler in settings.LOGGING["handlers"].values()] == [["redact"]]
-    assert settings.LOGGING["loggers"]["django.server"]["handlers"] == ["console"]
+    logged: dict[str, dict[str, Any]] = settings.LOGGING  # type: ignore[assignment]
+    assert [handler["filters"] for handler in logged["handlers"].values()] == [["redact"]]
+    assert logged["loggers"]["django.server"]["handlers"] == ["console"]
