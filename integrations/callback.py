@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET
+from django_q.tasks import async_task
 
 from integrations import connect, registry
 from integrations.models import Connection
@@ -50,6 +51,7 @@ def after(request: HttpRequest, ending: connect.Ending) -> HttpResponse:
     messages.success(request, f"Connected {ending.connection.slug} to {ending.place.name}{who}.")
     if ending.paused:
         messages.warning(request, f"Still paused, so resume them on their pages: {', '.join(ending.paused)}.")
+    async_task("integrations.tasks.keep_webhooks")  # else its own webhooks would wait for the next hour
     log(request.user, ending.connection, f"Connected to {ending.place.name}{who}.")
     return HttpResponseRedirect(page_of(ending.connection))
 

@@ -79,11 +79,12 @@ def _apply_connection(table: ConnectionTable) -> dict[str, Any]:
     _require_variables(row, table)
     changed = _change_account(row, table)
     changed |= bool(Connection.objects.filter(pk=row.pk, status_reason=NOT_NAMED).update(status_reason=""))
-    if table.system in registry.SOURCES:
+    hears = table.system in registry.SOURCES or table.webhook_secrets is not None
+    if hears:
         kept = declared.WEBHOOK_SECRETS in table.absent
         changed |= _apply_intake(row, None if kept else table.webhook_secrets)
     line = {"connection": row.slug, "system": row.system, "change": _change(created=created, changed=changed)}
-    return line | ({"webhook_url": webhook_url(row)} if table.system in registry.SOURCES else {})
+    return line | ({"webhook_url": webhook_url(row)} if hears else {})
 
 
 def _require_variables(row: Connection, table: ConnectionTable) -> None:

@@ -125,7 +125,7 @@ def _connection_table(table: Mapping[str, Any], environment: Mapping[str, str]) 
     auth = rules.auth_kind(system, _word(table, "auth"))
     setting_names = [setting.name for setting in auth.settings]
     secret_names = [*auth.secrets, *auth.optional_secrets]
-    webhook = [WEBHOOK_SECRETS] if system in registry.SOURCES else []
+    webhook = [WEBHOOK_SECRETS] if registry.takes_webhooks(system) else []
     _refuse_unknown(table, [*CONNECTION_KEYS, *setting_names, *secret_names, *webhook], f"auth {auth.name} of {system}")
     return ConnectionTable(
         slug=slug,
@@ -204,7 +204,9 @@ def _webhook_secrets(table: Mapping[str, Any], environment: Mapping[str, str]) -
     if not isinstance(given, list) or not all(isinstance(value, str) for value in given):
         raise Misconfigured(f'"{WEBHOOK_SECRETS}" must be a list of texts')
     values = [_resolved(value, WEBHOOK_SECRETS, environment) for value in given if not _is_absent(value, environment)]
-    return tuple(dict.fromkeys(value for value in values if value))
+    found = tuple(dict.fromkeys(value for value in values if value))
+    # Variables that are set but empty give nothing, hence take nothing away either; an empty list does.
+    return None if given and not found else found
 
 
 def _route_table(table: Mapping[str, Any]) -> RouteTable:

@@ -8,11 +8,11 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from requests.exceptions import RequestException
 
-from integrations import oauth, outgoing, pausing, registry
+from integrations import oauth, outgoing, pausing, registry, remote_webhooks
 from integrations.connect import TOKENS
 from integrations.core.errors import ConnectorError, Misconfigured
 from integrations.core.ports import Revocation
-from integrations.models import Connection, Credential, Route
+from integrations.models import Connection, Credential, RemoteWebhook, Route
 
 REASON = "Disconnected by a person."
 
@@ -31,6 +31,8 @@ def disconnect(connection: Connection) -> list[str]:
     if sharing:
         told.append(f"The grant was not revoked, for {', '.join(sharing)} works with it too.")
     else:
+        if RemoteWebhook.objects.filter(connection=connection).exists():
+            remote_webhooks.remove(connection)  # afterwards nobody could
         told.append(_revoked(connection))
     _forget(connection)
     return told

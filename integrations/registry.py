@@ -117,3 +117,8 @@ def entry(system: str) -> SourceEntry | DestinationEntry:
     if found is None:
         raise Misconfigured(f'unknown system "{system}": known are {", ".join(sorted([*SOURCES, *DESTINATIONS]))}')
     return found
+
+
+def takes_webhooks(system: str) -> bool:
+    """Whether accounts of this system send us webhooks: every source does, and destinations that have hooks."""
+    return system in SOURCES or (system in DESTINATIONS and DESTINATIONS[system].hooks is not None)
