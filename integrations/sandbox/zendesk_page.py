@@ -14,6 +14,7 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75re
 article { background: #fff; border: 1px solid #d8dcde; border-radius: 6px; padding: .5rem 1.25rem 1.25rem; margin: 1.25rem 0 }
 h1, h2 { color: #03363d } h3 { margin: 1.2rem 0 .4rem; font-size: 1rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
+.scroll { overflow-x: auto }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #e9ebed; white-space: pre-line }
 th { color: #68737d; font-weight: 600 } .facts th { width: 14rem } .none { color: #68737d }
 .tag { background: #edf7ff; border-radius: 3px; padding: 0 .4rem; margin-right: .3rem }
@@ -71,7 +72,7 @@ def _table(title: str, heads: list[str], rows: list[list[Any]]) -> str:
         return f'<h3>{escape(title)}</h3><p class="none">None.</p>'
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows)
-    return f"<h3>{escape(title)}</h3><table><tr>{head}</tr>{body}</table>"
+    return f'<h3>{escape(title)}</h3><div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _cell(value: Any) -> str:
