@@ -669,7 +669,7 @@ def test_provisioning_lets_the_next_run_learn_anew(route: Route, account: Zendes
 
 def test_a_good_connection_passes(route: Route) -> None:
     assert [(check.name, check.ok, check.detail) for check in route.destination().ping()] == [
-        ("credentials", True, "user 35436, admin"),
+        ("credentials", True, "Connector (35436), admin"),
         ("organizations", True, "about 0"),
         ("scopes", True, "read write"),
     ]

@@ -32,7 +32,7 @@ def _check_user(client: ZendeskClient) -> Check:
         return Check("credentials", False, "Zendesk sees an anonymous user", "Connect again: the credentials are not accepted.")
     if user.get("role") not in ("admin", "agent"):
         return Check("credentials", False, f"user {user['id']} is {user.get('role')}", "Connect as an admin or an agent.")
-    return Check("credentials", True, f"user {user['id']}, {user['role']}")
+    return Check("credentials", True, f"{user.get('name') or 'user'} ({user['id']}), {user['role']}")
 
 
 def _check_scopes(client: ZendeskClient, plan: Plan) -> Check:
