@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ class Command(BaseCommand):
         if "DEMO_FOLDER" not in os.environ:
             self._start_again(once=options["once"])
         folder = Path(os.environ["DEMO_FOLDER"])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: take the stage down
         problems: list[str] = []
         try:
             problems = self._show(folder, once=options["once"])

@@ -38,6 +38,7 @@ class Command(BaseCommand):
         except (KeyboardInterrupt, _StopError):
             pass
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is under way is finished, however often somebody presses
             for child in children:
                 child.terminate()
             for child in children:

@@ -44,6 +44,8 @@ class Command(BaseCommand):
                     cluster = self._start()
                 self._wake()
         except _StopError:
+            for sign in (signal.SIGTERM, signal.SIGINT):  # told twice, by Ctrl-C and by `run`: once is enough
+                signal.signal(sign, signal.SIG_IGN)
             self._end(cluster, patience=STOP_PATIENCE)
 
     def _start(self) -> subprocess.Popen[bytes]:
