@@ -394,6 +394,17 @@ def release(connection_id: int) -> int:
     return loose
 
 
+def unblock() -> int:
+    """Make due what is blocked although no dead grant covers it any more; return how many.
+
+    Blocking and reconnecting meet: a job that was claimed before and settled after the release would wait for ever.
+    """
+    blocked = SyncJob.objects.filter(state=State.BLOCKED)
+    for scope in Hold.objects.filter(reason=DISCONNECTED_REASON).values_list("scope", flat=True):
+        blocked = blocked.exclude(_covered(scope))
+    return blocked.update(state=State.PENDING, due_at=timezone.now(), error_code="")
+
+
 def _of_connection(connection_id: int) -> QuerySet[SyncJob]:
     return SyncJob.objects.filter(Q(source_id=connection_id) | Q(destination_id=connection_id))
 

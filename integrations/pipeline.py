@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
@@ -69,19 +69,17 @@ def drain(*, started_by: str, budget: float) -> int:
 
 
 def _run(this: Run) -> None:
-    lead = this.claim.jobs[0]
+    auth = systems.ConnectionAuth(this.source)
     try:
-        reader = systems.source(this.source, recorder=AttemptRecorder(this.claim.attempts, this.source.system), deadline=this.deadline)
-        if lead.kind == PAYMENT:
-            _forward(this, reader)
+        snapshot = _read(this, auth)
+        if snapshot is None:
             return
-        snapshot = _read(reader, this.claim.jobs)
-    except (ConnectorError, Misconfigured) as error:
-        _stop(this.source.pk, _named(error))
+        _note(this, snapshot)
+    except Exception as error:
+        told = _stop(this.source, auth, _told(error, this.claim.jobs[0]))
         for job, attempt in this.pairs:
-            _fail(this, job, attempt, _named(error))
+            _fail(this, job, attempt, told)
         return
-    _note(this, snapshot)
     routes = Route.objects.select_related("destination").in_bulk({job.route_id for job in this.claim.jobs})
     for job, attempt in this.pairs:
         _run_job(this, job, attempt, routes.get(job.route_id), snapshot)
@@ -102,8 +100,17 @@ def _note(this: Run, snapshot: Snapshot) -> None:
             ledger.wake()
 
 
-def _read(reader: Source, jobs: Sequence[SyncJob]) -> Snapshot:
-    """Read what all jobs of the claim are about, in one request. The claims were made before: what is read is newer."""
+def _read(this: Run, auth: systems.ConnectionAuth) -> Snapshot | None:
+    """Read what all jobs of the claim are about, in one request; None when they were about a payment and are settled.
+
+    The claims were made before: what is read is newer.
+    """
+    jobs = this.claim.jobs
+    recorder = AttemptRecorder(this.claim.attempts, this.source.system)
+    reader = systems.source(this.source, recorder=recorder, deadline=this.deadline, auth=auth)
+    if jobs[0].kind == PAYMENT:
+        _forward(this, reader)
+        return None
     invoice = next((number_of(job.key) for job in jobs if job.kind == INVOICE), "")
     customer = next((number_of(job.key) for job in jobs if job.kind == CUSTOMER), "")
     return reader.read(invoice=invoice, customer=customer)
@@ -126,26 +133,19 @@ def _run_job(this: Run, job: SyncJob, attempt: Attempt, route: Route | None, sna
     if route is None:
         ledger.settle(attempt, ledger.outcome_of_success("ignored", reason="no_route"))
         return
+    auth = systems.ConnectionAuth(route.destination)
     try:
         if route.destination_id in this.stopped:
             raise this.stopped[route.destination_id]
         _introduce(this, job, route, snapshot)
-        _settle(this, job, attempt, _bring(this, job, attempt, route, snapshot), route)
+        _settle(this, job, attempt, _bring(this, job, attempt, route, snapshot, auth), route)
     except ClaimLost:
         log.warning("job %s was given to another worker; this one stops without writing", job.pk)
-    except (ConnectorError, Misconfigured) as error:
-        _stop(route.destination_id, _named(error), job)
-        if _concerns_all(_named(error)):
-            this.stopped[route.destination_id] = _named(error)
-        _fail(this, job, attempt, _named(error))
-    except DatabaseError:
-        raise
     except Exception as error:
-        # A defect of ours must not take the other jobs of the claim down with it. The exception's text may hold
-        # what a record says, so only its kind and place are logged.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        log.error("job %s met a defect: %s in %s:%s", job.pk, type(error).__name__, place.name, place.lineno)
-        _fail(this, job, attempt, Transient("a defect in this product; the log names its place", code="internal_error"))
+        told = _stop(route.destination, auth, _told(error, job), job)
+        if _concerns_all(told):
+            this.stopped[route.destination_id] = told
+        _fail(this, job, attempt, told)
 
 
 def _with_history(this: Run, job: SyncJob, snapshot: Snapshot) -> Snapshot:
@@ -154,10 +154,10 @@ def _with_history(this: Run, job: SyncJob, snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, history=changes.of_customer(this.source.pk, job.key))
 
 
-def _bring(this: Run, job: SyncJob, attempt: Attempt, route: Route, snapshot: Snapshot) -> Outcome:
+def _bring(this: Run, job: SyncJob, attempt: Attempt, route: Route, snapshot: Snapshot, auth: systems.ConnectionAuth) -> Outcome:
     """Bring one record to one destination; raises ConnectorError."""
     recorder = AttemptRecorder([attempt], route.destination.system)
-    adapter = systems.destination(route, recorder=recorder, deadline=this.deadline)
+    adapter = systems.destination(route, recorder=recorder, deadline=this.deadline, auth=auth)
     seen = _with_history(this, job, snapshot)
     arrival = converge.Arrival(route, adapter, bindings.Writer(route.pk, job, attempt), seen)
     if (seen.invoice if job.kind == INVOICE else seen.customer) is None:
@@ -207,18 +207,35 @@ def _concerns_all(error: ConnectorError) -> bool:
     return isinstance(error, Disconnected) or (isinstance(error, Transient) and error.scope == "connection")
 
 
-def _named(error: ConnectorError | Misconfigured) -> ConnectorError:
-    """An account that is set up wrongly waits for a person, like one whose grant is dead."""
-    return error if isinstance(error, ConnectorError) else Disconnected(str(error), code="misconfigured")
+def _told(error: Exception, job: SyncJob) -> ConnectorError:
+    """Return what an exception means for its job; what the database says is raised on, for the lease then brings the job back.
+
+    An account that is set up wrongly waits for a person, like one whose grant is dead. A defect of ours must not take
+    other jobs down with it: its text may hold what a record says, so only its kind and place are logged.
+    """
+    if isinstance(error, DatabaseError):
+        raise error
+    if isinstance(error, ConnectorError):
+        return error
+    if isinstance(error, Misconfigured):
+        return Disconnected(str(error), code="misconfigured")
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("job %s met a defect: %s in %s:%s", job.pk, type(error).__name__, place.name, place.lineno)
+    return Transient("a defect in this product; the log names its place", code="internal_error")
 
 
-def _stop(connection_id: int, error: ConnectorError, job: SyncJob | None = None) -> None:
-    """Hold what the error says it covers: a dead grant or a limit concerns more than one job."""
+def _stop(connection: Connection, auth: systems.ConnectionAuth, error: ConnectorError, job: SyncJob | None = None) -> ConnectorError:
+    """Hold what the error says it covers and return how it stands then: a dead grant or a limit concerns more than one job.
+
+    An account that was connected again since its credentials were read is let be: the job is to try those.
+    """
     if isinstance(error, Disconnected):
-        oauth.mark_disconnected(Connection.objects.get(pk=connection_id), str(error))
-        ledger.block(connection_id)
+        oauth.mark_disconnected(connection, str(error), version=auth.version)
+        if not systems.block_refused(connection):
+            return Transient("the account was connected again meanwhile", code="reconnected", not_before=timezone.now(), counted=False)
     elif isinstance(error, Transient) and error.not_before is not None and error.scope:
-        ledger.hold(_scope(connection_id, error, job), reason=error.code, until=error.not_before)
+        ledger.hold(_scope(connection.pk, error, job), reason=error.code, until=error.not_before)
+    return error
 
 
 def _scope(connection_id: int, error: Transient, job: SyncJob | None) -> str:

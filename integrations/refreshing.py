@@ -5,11 +5,9 @@ import time
 from collections import Counter
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.utils import timezone
 
-from audit import ledger
-from integrations import oauth
+from integrations import oauth, systems
 from integrations.core.errors import Disconnected, Transient
 from integrations.models import Connection, Credential
 from integrations.models.secrets import WrongKeyError
@@ -69,17 +67,9 @@ def _refresh(credential_id: int, version: int) -> list[str]:
         return ["later"]
     except Disconnected as error:
         log.warning("%s needs reconnecting: %s", connection.slug, error)
-        block_refused(credential_id)
+        systems.block_refused(connection)
         return ["refused"]
     except WrongKeyError as error:  # one unreadable row must not keep the other accounts from their tokens
         log.error("%s: %s", connection.slug, error)
         return ["unreadable"]
     return ["renewed"]
-
-
-def block_refused(credential_id: int) -> None:
-    """Block the jobs of every connection of a credential that is marked; one that was reconnected just now is let be."""
-    with transaction.atomic():
-        refused = Connection.objects.select_for_update().filter(credential_id=credential_id, status=Connection.Status.NEEDS_RECONNECT)
-        for connection in refused.order_by("pk"):
-            ledger.block(connection.pk)

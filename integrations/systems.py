@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -32,23 +33,41 @@ def account(connection: Connection) -> Account:
     return oauth.account(connection)
 
 
-def source(connection: Connection, *, recorder: Recorder | None = None, deadline: float | None = None, insist: bool = False) -> Source:
-    """Return the adapter of a source connection; `deadline` is a time.monotonic(). Raises Misconfigured."""
+def source(
+    connection: Connection,
+    *,
+    recorder: Recorder | None = None,
+    deadline: float | None = None,
+    insist: bool = False,
+    auth: "ConnectionAuth | None" = None,
+) -> Source:
+    """Return the adapter of a source connection; `deadline` is a time.monotonic(). Raises Misconfigured.
+
+    auth   what the caller made, to look at afterwards; it says itself whether to insist
+    """
     entry = registry.SOURCES.get(connection.system)
     if entry is None:
         raise Misconfigured(f'"{connection.system}" is no source')
-    return entry.build(_client(connection, recorder, deadline, insist=insist), account(connection), settings.BUSINESS_TIME_ZONE)
+    api = _client(connection, recorder, deadline, auth or ConnectionAuth(connection, insist=insist))
+    return entry.build(api, account(connection), settings.BUSINESS_TIME_ZONE)
 
 
-def destination(route: Route, *, recorder: Recorder | None = None, deadline: float | None = None, insist: bool = False) -> Destination:
-    """Return the adapter for a route's destination; `deadline` is a time.monotonic(). Raises Misconfigured."""
-    client = _client(route.destination, recorder, deadline, insist=insist)
-    return _destination_entry(route.destination).build(client, plan(route), DatabaseShape(route))
+def destination(
+    route: Route,
+    *,
+    recorder: Recorder | None = None,
+    deadline: float | None = None,
+    insist: bool = False,
+    auth: "ConnectionAuth | None" = None,
+) -> Destination:
+    """Return the adapter for a route's destination; as `source` in all else. Raises Misconfigured."""
+    api = _client(route.destination, recorder, deadline, auth or ConnectionAuth(route.destination, insist=insist))
+    return _destination_entry(route.destination).build(api, plan(route), DatabaseShape(route))
 
 
 def client(connection: Connection) -> ApiClient:
     """Return the HTTP client of an account, for calls that serve no route. Raises Misconfigured."""
-    return _client(connection, None, None, insist=False)
+    return _client(connection, None, None, ConnectionAuth(connection))
 
 
 def _destination_entry(connection: Connection) -> registry.DestinationEntry:
@@ -58,12 +77,12 @@ def _destination_entry(connection: Connection) -> registry.DestinationEntry:
     return entry
 
 
-def _client(connection: Connection, recorder: Recorder | None, deadline: float | None, *, insist: bool) -> ApiClient:
+def _client(connection: Connection, recorder: Recorder | None, deadline: float | None, auth: "ConnectionAuth") -> ApiClient:
     entry = registry.entry(connection.system)
     known = account(connection)
     return ApiClient(
         base_url=outgoing.checked_url(entry.access.base_url(known, outgoing.vendor_urls())),
-        auth=ConnectionAuth(connection, insist=insist),
+        auth=auth,
         session=_session(connection.pk),
         recorder=OkNoting(recorder or Silent(), connection),
         timeout=outgoing.timeout(),
@@ -91,6 +110,11 @@ class ConnectionAuth:
     connection: Connection
     insist: bool = False
     _credential: Credential | None = None
+
+    @property
+    def version(self) -> int | None:
+        """The version of the credentials that were used last, None before the first use."""
+        return self._credential.version if self._credential else None
 
     def headers(self) -> dict[str, str]:
         """Return the headers that prove who we are now. Raises Disconnected, Transient."""
@@ -254,7 +278,20 @@ def _adapters(connection: Connection, *, insist: bool) -> list[tuple[str, Source
         return [(route.slug, destination(route, insist=insist)) for route in routes]
     entry = _destination_entry(connection)
     empty = Plan(route="", kinds=(), options=_with_defaults(entry.system.options, {}), fields=())
-    return [("", entry.build(_client(connection, None, None, insist=insist), empty, PassingShape()))]
+    return [("", entry.build(_client(connection, None, None, ConnectionAuth(connection, insist=insist)), empty, PassingShape()))]
+
+
+def block_refused(connection: Connection) -> bool:
+    """Block the jobs of every marked connection that shares this one's credential; False when this one is ready by now.
+
+    The rows are locked, so that a connection that is being reconnected at this moment is not blocked again.
+    """
+    with transaction.atomic():
+        sharing = Connection.objects.select_for_update().filter(credential_id=connection.credential_id)
+        refused = list(sharing.filter(status=Connection.Status.NEEDS_RECONNECT).order_by("pk"))
+        for row in refused:
+            ledger.block(row.pk)
+    return connection.pk in {row.pk for row in refused}
 
 
 def mark_ready(connection: Connection) -> bool:

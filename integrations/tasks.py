@@ -18,9 +18,10 @@ def sync(job_ids: Sequence[str] = ()) -> None:
 
 
 def sweep() -> None:
-    """Give back the jobs of vanished workers and run what is due."""
+    """Give back the jobs of vanished workers, free what nothing blocks any more, and run what is due."""
     keys.check_once()
     ledger.reclaim()
+    ledger.unblock()
     pipeline.drain(started_by="sweep", budget=settings.JOB_BUDGET / 2)
 
 

@@ -12,9 +12,10 @@ from django_q.models import OrmQ
 from audit import ledger
 from audit.models import Attempt, Exchange, Hold, SyncJob
 from audit.states import State
-from integrations import asking, pipeline, systems, tasks
+from integrations import asking, changes, pipeline, systems, tasks
+from integrations.core.documents import Document
 from integrations.core.errors import Disconnected, Rejected, Transient, Unmappable
-from integrations.models import Binding, Connection, Route
+from integrations.models import Binding, Connection, Credential, Route
 from tests.fakes import FakeRemote, FakeWave, Fault
 
 Maker = Callable[..., Any]
@@ -311,6 +312,59 @@ def test_a_defect_of_ours_leaves_the_other_jobs_alone_and_names_no_data(
     broken = job_of(to_zendesk)
     assert (broken.error_code, "somebody's name" in caplog.text + Attempt.objects.get(job=broken).message) == ("internal_error", False)
     assert "ZeroDivisionError in documents" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_defect_while_reading_puts_the_jobs_off_and_names_no_data(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: object) -> bool:
+        raise ZeroDivisionError("somebody's name")
+
+    wave.put_invoice()
+    monkeypatch.setattr(changes, "note", broken)
+    [job] = changed(wave, to_zendesk)
+    drain()
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.tries, zendesk.writes) == (State.PENDING, "internal_error", 1, [])
+    assert ("ZeroDivisionError in broken" in caplog.text, "somebody's name" in caplog.text) == (True, False)
+
+
+@pytest.mark.django_db
+def test_a_late_401_does_not_undo_a_reconnect(wave: FakeWave, jira: FakeRemote, to_jira: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reconnect(document: Document) -> None:
+        Credential.objects.filter(pk=to_jira.destination.credential_id).update(version=2)
+
+    wave.put_invoice()
+    monkeypatch.setattr(systems.ConnectionAuth, "version", property(lambda auth: 1))  # the fake destination sends no credentials
+    jira.before_write, jira.faults = reconnect, [Fault(Disconnected("PUT /record: 401"))]
+    [job] = changed(wave, to_jira)
+    drain()
+    job.refresh_from_db()
+    to_jira.destination.refresh_from_db()
+    assert (job.state, job.result, to_jira.destination.status, Hold.objects.count()) == ("succeeded", "created", "ready", 0)
+    assert [attempt.error_code for attempt in Attempt.objects.filter(job=job).order_by("number")] == ["reconnected", ""]
+
+
+@pytest.mark.django_db
+def test_a_dead_grant_that_two_connections_share_blocks_the_jobs_of_both(wave: FakeWave, jira: FakeRemote, to_jira: Route) -> None:
+    other = Connection.objects.create(slug="other", system="jira", auth="oauth", credential=to_jira.destination.credential, status="ready")
+    wave.put_invoice()
+    jira.faults = [Fault(Disconnected("PUT /record: 401"))]
+    changed(wave, to_jira)
+    drain()
+    held = sorted(Hold.objects.values_list("scope", flat=True))
+    assert held == sorted(f"connection:{pk}" for pk in (other.pk, to_jira.destination_id))
+
+
+@pytest.mark.django_db
+def test_the_sweep_frees_a_blocked_job_that_no_dead_grant_covers_any_more(wave: FakeWave, jira: FakeRemote, to_jira: Route) -> None:
+    wave.put_invoice()
+    [job] = changed(wave, to_jira)
+    SyncJob.objects.update(state=State.BLOCKED)
+    tasks.sweep()
+    job.refresh_from_db()
+    assert (job.state, len(jira.holds())) == (State.SUCCEEDED, 1)
 
 
 @pytest.mark.django_db

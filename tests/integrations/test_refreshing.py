@@ -124,7 +124,7 @@ def test_a_refusal_marks_and_blocks_every_connection_of_the_grant_until_it_is_re
 
 def test_one_that_was_reconnected_just_now_is_not_blocked() -> None:
     connection = accounts.wave()
-    refreshing.block_refused(connection.credential_id)
+    assert systems.block_refused(connection) is False
     assert Hold.objects.count() == 0
 
 

@@ -37,7 +37,7 @@ def vendor() -> Iterator[responses.RequestsMock]:
 
 
 def client(connection: Connection) -> ApiClient:
-    return systems._client(connection, None, None, insist=False)
+    return systems.client(connection)
 
 
 # --- Accounts and plans ----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_no_value_shows_a_secret() -> None:
         oauth.account(wave),
         oauth.token_call(wave),
         auth,
-        systems._client(wave, None, None, insist=False),
+        systems.client(wave),
         wave,
         Credential.objects.get(),
         Intake.objects.get(),
