@@ -188,15 +188,17 @@ def _held(now: datetime) -> Q:
     return held
 
 
+def holds_on(job: SyncJob) -> QuerySet[Hold]:
+    """Return the holds that keep the job from being run now."""
+    connections = [f"connection:{job.source_id}", f"connection:{job.destination_id}"]
+    scopes = [f"route:{job.route_id}", *connections, f"object:{job.route_id}:{job.kind}:{job.key}"]
+    return Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now()), scope__in=scopes)
+
+
 def free_at(job: SyncJob) -> datetime | None:
     """Return when a pending job can be taken: when it is due and its holds have ended, None while one has no end."""
-    ends = [job.due_at]
-    for hold in Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now())):
-        if SyncJob.objects.filter(_covered(hold.scope), pk=job.pk).exists():
-            if hold.until is None:
-                return None
-            ends.append(hold.until)
-    return max(ends)
+    ends = list(holds_on(job).values_list("until", flat=True))
+    return None if None in ends else max([job.due_at, *(end for end in ends if end is not None)])
 
 
 def _covered(scope: str) -> Q:
@@ -392,6 +394,11 @@ def release(connection_id: int) -> int:
         if loose:
             wake()
     return loose
+
+
+def drop_ended_holds() -> None:
+    """Delete the holds that have ended: claims read all holds, so their number is kept small."""
+    Hold.objects.filter(until__lte=timezone.now()).delete()
 
 
 def unblock() -> int:

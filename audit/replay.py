@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from audit import ledger
 from audit.ledger import Ask, Requested
@@ -37,17 +36,6 @@ def unsettled(*, states: Sequence[str] = (State.DEAD, State.BLOCKED), route_id: 
     """Return the jobs in these states, oldest first; dead ones that a later success resolved are left out."""
     jobs = SyncJob.objects.filter(state__in=states).filter(~Q(state=State.DEAD) | Q(resolved_by=None))
     return (jobs if route_id is None else jobs.filter(route_id=route_id)).order_by("created_at")
-
-
-def holds_on(job: SyncJob) -> QuerySet[Hold]:
-    """Return the holds that keep the job from being run now."""
-    scopes = (
-        f"route:{job.route_id}",
-        f"connection:{job.source_id}",
-        f"connection:{job.destination_id}",
-        f"object:{job.route_id}:{job.kind}:{job.key}",
-    )
-    return Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now()), scope__in=scopes)
 
 
 # --- Again ---------------------------------------------------------------------------------------------------------
@@ -144,4 +132,4 @@ def _heir(job: SyncJob) -> SyncJob:
 
 def _stands_still(job: SyncJob) -> bool:
     """Whether only a person can set the job going: its account is disconnected, or its route is paused."""
-    return job.state == State.BLOCKED or (job.state == State.PENDING and holds_on(job).filter(until=None).exists())
+    return job.state == State.BLOCKED or (job.state == State.PENDING and ledger.holds_on(job).filter(until=None).exists())

@@ -21,6 +21,7 @@ def sweep() -> None:
     """Give back the jobs of vanished workers, free what nothing blocks any more, and run what is due."""
     keys.check_once()
     ledger.reclaim()
+    ledger.drop_ended_holds()
     ledger.unblock()
     pipeline.drain(started_by="sweep", budget=settings.JOB_BUDGET / 2)
 

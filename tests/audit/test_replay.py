@@ -82,7 +82,7 @@ def test_each_hold_that_covers_a_job_is_named(route: Route) -> None:
     scopes = [f"connection:{route.source_id}", f"object:{route.pk}:invoice:{job.key}", f"route:{route.pk}"]
     for scope in (*scopes, f"route:{route.pk + 1}", f"object:{route.pk}:customer:{job.key}"):
         ledger.hold(scope, reason="rate_limited")
-    assert sorted(hold.scope for hold in replay.holds_on(job)) == scopes
+    assert sorted(hold.scope for hold in ledger.holds_on(job)) == scopes
 
 
 def test_ends_yields_what_ended_and_what_only_a_person_can_set_going(route: Route) -> None:
