@@ -1,0 +1,88 @@
+"""The supervisor: a cluster that hangs silently is replaced. Real processes are at tests/processes/test_worker.py."""
+
+import signal
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.utils import timezone
+
+from audit.models import Heartbeat
+from integrations.management.commands import worker
+
+pytestmark = pytest.mark.django_db
+
+STARTED_LONG_AGO = worker.STALE_AFTER.total_seconds() + 1
+
+
+class Cluster:
+    """A cluster as the supervisor sees it: it runs, and says what was done to it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def poll(self) -> int | None:
+        return None
+
+    def terminate(self) -> None:
+        self.told.append("terminate")
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.told.append("wait")
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Put back what the command does to the process's signals."""
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for sign, handler in before.items():
+        signal.signal(sign, handler)
+
+
+def supervise(monkeypatch: pytest.MonkeyPatch, *, looks: int, age: float = STARTED_LONG_AGO) -> list[Cluster]:
+    """Let the supervisor look so often, then tell it to stop; return the clusters it started, each `age` seconds ago."""
+    command = worker.Command(stderr=StringIO())
+    clusters: list[Cluster] = []
+
+    def start() -> Cluster:
+        command._started = time.monotonic() - (age if not clusters else 0)
+        clusters.append(Cluster())
+        return clusters[-1]
+
+    def look(seconds: float) -> None:
+        nonlocal looks
+        looks -= 1
+        if looks < 0:
+            raise worker._StopError
+
+    monkeypatch.setattr(command, "_start", start)
+    monkeypatch.setattr("integrations.management.commands.worker.time.sleep", look)
+    command.handle()
+    return clusters
+
+
+def beat(seconds_ago: float) -> None:
+    now = timezone.now()
+    Heartbeat.objects.create(name="worker", since=now - timedelta(hours=1), beat_at=now - timedelta(seconds=seconds_ago))
+
+
+def test_a_cluster_whose_heartbeat_is_stale_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    beat(seconds_ago=STARTED_LONG_AGO)
+    assert [cluster.told for cluster in supervise(monkeypatch, looks=3)] == [["terminate", "wait"], ["terminate", "wait"]]
+
+
+def test_a_cluster_that_never_beat_is_replaced_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(supervise(monkeypatch, looks=2)) == 2
+
+
+def test_a_cluster_that_beats_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    beat(seconds_ago=5)
+    assert [cluster.told for cluster in supervise(monkeypatch, looks=3)] == [["terminate", "wait"]]
+
+
+def test_a_young_cluster_is_given_time_for_its_first_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(supervise(monkeypatch, looks=3, age=1)) == 1
