@@ -40,7 +40,7 @@ class Account(StandIn):
         self.field_limit = 100  # per object
         self.job_limit = 30
         self.job_seconds = 5.0  # a job that nobody polls ends by itself after this
-        self.search_lag = 0.0  # seconds until users/search and records/search see a new row
+        self.search_lag = 0.0  # seconds until the searches for users, organizations and records see a new row
         self.violations: list[str] = []  # what was accepted although the product must never send it
         self.mails: list[str] = []  # addresses that got a verification mail
         self.window = Window()

@@ -1,5 +1,6 @@
 """Users, their addresses and their organization memberships."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -243,7 +244,7 @@ class Users:
         return Response(200, {"user": self.shown(request, row)})
 
     def search(self, request: Request) -> Response:
-        """Find by external id or by `query=email:<address>`; the index lags, and there are offset pages only."""
+        """Find by external id or by `query=email:"<address>"`; the index lags, and there are offset pages only."""
         if any(name.startswith("page[") for name in request.query):
             raise bad_request("Cursor pagination is not supported by this endpoint")
         found = [self.shown(request, row) for row in self._searched(request) if self._indexed(row)]
@@ -256,7 +257,7 @@ class Users:
         if not query:
             raise bad_request("query or external_id is required")
         if query.startswith("email:"):
-            row = self.by_email(query.removeprefix("email:").strip('"'))
+            row = self.by_email(_unquoted(query.removeprefix("email:")))
             return [row] if row else []
         words = query.casefold()
         return [row for row in self.rows.values() if words in row.name.casefold() or words in (row.email() or "")]
@@ -367,6 +368,12 @@ class Users:
         if gone.default and rest:
             rest[0].default = True
         return Response(204)
+
+
+def _unquoted(words: str) -> str:
+    if len(words) < 2 or not (words.startswith('"') and words.endswith('"')):
+        return words
+    return re.sub(r"\\(.)", r"\1", words[1:-1])
 
 
 def _shown_membership(request: Request, row: Membership) -> Json:

@@ -126,6 +126,21 @@ def test_a_2xx_without_the_content_is_transient(client: ZendeskClient, net: resp
     assert refused(client, net, 200, body).code == "bad_answer"
 
 
+@pytest.mark.parametrize(
+    ("email", "query"),
+    [("jane+x@acme.example", 'email:"jane+x@acme.example"'), ('"ja\\ne"@acme.example', 'email:"\\"ja\\\\ne\\"@acme.example"')],
+)
+def test_an_address_is_searched_for_in_quotes(client: ZendeskClient, net: responses.RequestsMock, email: str, query: str) -> None:
+    net.get(f"{BASE}/api/v2/users/search", json={"users": []}, match=[responses.matchers.query_param_matcher({"query": query})])
+    assert client.users_with_email(email) == []
+
+
+def test_only_identities_that_are_addresses_count(client: ZendeskClient, net: responses.RequestsMock) -> None:
+    rows = [{"type": "email", "value": "a@acme.example"}, {"type": "phone_number", "value": "+1555"}, {"type": "email", "value": None}]
+    net.get(f"{BASE}/api/v2/users/7/identities", json={"identities": rows, "meta": {"has_more": False}})
+    assert client.addresses("7") == ["a@acme.example"]
+
+
 def test_lists_are_followed_by_cursor_on_our_own_host(client: ZendeskClient, net: responses.RequestsMock) -> None:
     url = f"{BASE}/api/v2/organization_fields"
     first = {

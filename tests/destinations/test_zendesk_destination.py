@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -269,6 +269,20 @@ def test_somebody_elses_name_is_refused_with_the_ways_out(provisioned: Route, ac
     assert [row["name"] for row in organizations(account)] == ["acme"]
 
 
+def test_a_holder_of_the_name_that_no_search_shows_yet_is_waited_for(provisioned: Route, account: Zendesk) -> None:
+    account.add_organization("Acme", "wave:b1:customer:6")
+    account.search_lag = 60
+    began = datetime.now(UTC)
+    with pytest.raises(Transient) as caught:
+        provisioned.sync("customer")
+    assert (caught.value.code, caught.value.scope, caught.value.unsent) == ("name_taken_unseen", "", True)
+    assert caught.value.not_before is not None
+    assert timedelta(seconds=60) <= caught.value.not_before - began < timedelta(seconds=65)
+    account.search_lag = 0
+    provisioned.sync("customer")
+    assert [row["name"] for row in organizations(account)] == ["Acme", "Acme (C-7)"]
+
+
 def test_a_name_that_is_taken_twice_over_is_refused(provisioned: Route, account: Zendesk) -> None:
     account.add_organization("Acme", "wave:b1:customer:6")
     account.add_organization("Acme (C-7)", "crm-9")
@@ -322,6 +336,41 @@ def test_an_existing_user_keeps_name_role_and_organizations(provisioned: Route, 
     assert (user["id"], user["name"], user["role"], user["external_id"]) == (theirs, "Janie", "agent", CUSTOMER_KEY)
     assert user["organization_ids"] == sorted([other, int(written[0].remote_id)])
     assert written[1].facts["ours"] is False
+
+
+@pytest.mark.parametrize("email", ["jane+news@acme.example", "jane@acme.example.org", "xjane@acme.example"])
+def test_a_search_hit_with_another_address_is_nobody(provisioned: Route, account: Zendesk, email: str) -> None:
+    theirs = account.add_user("Janie", email)
+    hit = {"users": [{"id": theirs, "email": email, "external_id": None}]}
+    account.faults.append(Fault("status", "GET", "users/search", status=200, body={"users": []}))
+    account.faults.append(Fault("status", "GET", "users/search", status=200, body=hit))
+    provisioned.sync("customer")
+    found = [(user["name"], user["emails"], user["external_id"]) for user in users(account)]
+    assert found == [("Jane Doe", ["jane@acme.example"], CUSTOMER_KEY), ("Janie", [email], None)]
+
+
+def test_a_search_hit_that_is_gone_is_nobody(provisioned: Route, account: Zendesk) -> None:
+    hit = {"users": [{"id": 999, "email": "old@acme.example", "external_id": None}]}
+    account.faults.append(Fault("status", "GET", "users/search", status=200, body={"users": []}))
+    account.faults.append(Fault("status", "GET", "users/search", status=200, body=hit))
+    assert provisioned.sync("customer")[1].created
+    assert [user["name"] for user in users(account)] == ["Jane Doe"]
+
+
+def test_a_user_is_found_by_a_further_address_without_case(provisioned: Route, account: Zendesk) -> None:
+    theirs = account.add_user("Janie", "janie@acme.example")
+    account.users.update(account.users.find(theirs), {"email": "jane@acme.example"})
+    written = provisioned.sync("customer", replace(SNAPSHOT, customer=replace(CUSTOMER, email="Jane@ACME.example")))
+    assert (written[1].remote_id, [user["name"] for user in users(account)]) == (str(theirs), ["Janie"])
+
+
+def test_several_users_with_the_address_are_shown_not_guessed(provisioned: Route, account: Zendesk) -> None:
+    rows = [{"id": number, "email": email} for number, email in enumerate(("JANE@acme.example", "jane@acme.example"), 1)]
+    account.faults.append(Fault("status", "GET", "users/search", status=200, body={"users": []}))
+    account.faults.append(Fault("status", "GET", "users/search", status=200, body={"users": rows}))
+    with pytest.raises(Rejected, match="several users have the e-mail address: 1, 2") as caught:
+        provisioned.sync("customer")
+    assert caught.value.code == "ambiguous"
 
 
 def test_a_user_with_an_external_id_keeps_it(provisioned: Route, account: Zendesk) -> None:
@@ -695,6 +744,22 @@ def test_a_misspelt_scope_is_named(route: Route) -> None:
 def test_a_vendor_that_is_down_fails_the_check_without_raising(route: Route, account: Zendesk) -> None:
     account.faults.append(Fault("status", times=0, status=503))
     assert [(check.ok, check.advice) for check in route.destination().ping()] == [(False, "Try again later.")] * 3
+
+
+def test_a_missing_right_is_named_without_the_vendors_words(route: Route, account: Zendesk) -> None:
+    body = {"error": {"title": "Forbidden", "message": "Jane Doe may not do that"}}
+    account.faults.append(Fault("status", times=0, status=403, body=body))
+    checks = route.destination().ping()
+    assert [(check.name, check.ok, check.advice) for check in checks] == [
+        ("credentials", False, "Needs users:read and users:write, and an agent who may change users."),
+        (
+            "organizations",
+            False,
+            "Needs organizations:read and organizations:write, and an agent who may change organizations (not only their notes).",
+        ),
+        ("scopes", False, "Needs the right to use oauth."),
+    ]
+    assert "Jane" not in " ".join(check.detail for check in checks)
 
 
 # --- Values

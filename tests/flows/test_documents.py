@@ -49,6 +49,19 @@ def test_customers_of_one_name_are_told_apart_by_their_numbers(world: World) -> 
     assert counted.writes == NO_WRITES
 
 
+def test_customers_of_one_name_in_quick_succession_wait_for_the_index(world: World) -> None:
+    world.zendesk.search_lag = 90
+    first = world.customer(email="one@northwind.example")
+    second = world.customer(email="two@northwind.example", display_id="C-2")
+    assert [world.deliver("customer.created", customer=customer).status_code for customer in (first, second)] == [200, 503]
+    waiting = world.job("zendesk", "customer")
+    assert (waiting.state, waiting.error_code) == ("pending", "name_taken_unseen")
+    world.settle_later(rounds=2)
+    found = {row["external_id"]: row["name"] for row in standing(world)["organizations"]}
+    assert found == {key_of(first): "Northwind Bakery", key_of(second): "Northwind Bakery (C-2)"}
+    assert world.job("zendesk", "customer").state == "succeeded"
+
+
 def test_somebody_elses_organization_is_not_touched_until_a_person_lets_it_be_adopted(world: World) -> None:
     theirs = world.zendesk.add_organization("Northwind Bakery", notes="a good customer", tags=["vip"])
     before = world.zendesk.state()["organizations"]

@@ -571,6 +571,21 @@ def test_users_are_found_by_external_id_and_address_once_the_index_has_them(zend
     assert [row["id"] for row in api.get("users/search?external_id=wave:1")["users"]] == [ann]
 
 
+def test_a_quoted_address_may_hold_quotes(zendesk: Zendesk, api: Api) -> None:
+    odd = zendesk.add_user("Odd", '"o\\dd"@x.example')
+    answer = api.get("users/search?query=email:%22%5C%22o%5C%5Cdd%5C%22@x.example%22")
+    assert [row["id"] for row in answer["users"]] == [odd]
+
+
+def test_organizations_are_found_once_the_index_has_them(zendesk: Zendesk, api: Api, clock: Clock) -> None:
+    acme = zendesk.add_organization("Acme", "wave:1")
+    zendesk.search_lag = 60
+    for found in ([], [acme]):
+        for query in ("name=ACME", "external_id=wave:1"):
+            assert [row["id"] for row in api.get(f"organizations/search?{query}")["organizations"]] == found
+        clock.forward(60)
+
+
 def test_bulk_users_need_the_vendors_consent(zendesk: Zendesk, api: Api) -> None:
     ann = zendesk.add_user("Ann", "ann@x.example", external_id="wave:1")
     body = {"users": [{"external_id": "wave:1", "name": "Anne"}, {"name": "Bob"}, {"email": "x@x.example"}]}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from integrations.core.documents import Bound, Document, Written
@@ -62,6 +62,7 @@ SYSTEM = System(
     targets=mapping.STANDARD,
 )
 SHAPES = ("organization_fields", "objects", "storage")
+INDEX_LAG = timedelta(seconds=60)  # how long to wait for a search to see what was just written
 
 
 def unauthorized(answer: Answer) -> bool:
@@ -237,7 +238,16 @@ class ZendeskDestination:
         holders = self.client.organizations_named(name)
         number = self._numbers.get(document.key) or number_of(document.key)
         ours = all(str(holder.get("external_id") or "").lower().startswith("wave:") for holder in holders)
-        if not holders or not ours:
+        if not holders:
+            # The search lags behind the check of the name: most likely we made the holder just now, for another customer.
+            raise Transient(
+                f"{error}; no search shows by whom yet",
+                code="name_taken_unseen",
+                words=error.words,
+                not_before=datetime.now(UTC) + INDEX_LAG,
+                unsent=True,
+            ) from error
+        if not ours:
             raise self._name_taken(document, holders, error)
         return mapping.suffixed(str(document.fields["name"]), number)
 

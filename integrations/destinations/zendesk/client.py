@@ -101,7 +101,7 @@ def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
     if found is None:
         return _unknown(method, begin, answer, words)
     if found.code == "forbidden":
-        return Rejected(f"{begin} {found.says}", code=found.code, words=f"needs {_right(path)}. {words}")
+        return Rejected(f"{begin} {found.says}", code=found.code, words=f"needs {right(path)}. {words}")
     if found.error is Transient:
         until = _until(answer) if answer.status == 429 else retry_after(answer.headers)
         return Transient(
@@ -129,7 +129,8 @@ def _until(answer: Answer) -> datetime:
     return retry_after(answer.headers) or datetime.now(UTC) + WAIT_WITHOUT_WORD
 
 
-def _right(path: str) -> str:
+def right(path: str) -> str:
+    """Return what a path asks of the token and its user, in our words."""
     area = path.removeprefix("/api/v2/").split("/")[0]
     return RIGHTS.get(area, f"the right to use {area}")
 
@@ -251,8 +252,14 @@ class ZendeskClient:
 
     # https://developer.zendesk.com/api-reference/ticketing/users/users/#search-users
     def users_with_email(self, email: str) -> list[Json]:
-        """Return the users with this address, primary or not; the index lags by up to some minutes."""
-        return self._found("/api/v2/users/search", "users", {"query": f"email:{email}"})
+        """Return the users that the search finds for this address, maybe with others like it; the index lags by up to some minutes."""
+        return self._found("/api/v2/users/search", "users", {"query": f"email:{_quoted(email)}"})
+
+    # https://developer.zendesk.com/api-reference/ticketing/users/user_identities/#list-identities
+    def addresses(self, user: str) -> list[str]:
+        """Return the e-mail addresses of a user, primary or not. Raises Missing."""
+        rows = self._all(f"/api/v2/users/{user}/identities", "identities")
+        return [str(row["value"]) for row in rows if row.get("type") == "email" and row.get("value")]
 
     # https://developer.zendesk.com/api-reference/ticketing/users/users/#update-user
     def update_user(self, user: str, content: Json) -> Saved:
@@ -322,6 +329,12 @@ class ZendeskClient:
     def delete_record(self, kind: str, record: str) -> None:
         """Delete a record. Raises Missing."""
         self._call("DELETE", f"/api/v2/custom_objects/{kind}/records/{record}")
+
+
+def _quoted(words: str) -> str:
+    # Without quotes the search may find more than the one address.
+    escaped = words.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _types(rows: list[Json]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def _find_or_create(client: ZendeskClient, document: Document, *, by_key: bool =
     Without `by_key` the key stays with the user who had the customer's former address.
     """
     keyed = client.users_keyed(document.key) if by_key else []
-    user = _only(keyed, "the key") or _only(client.users_with_email(str(document.fields["email"])), "the e-mail address")
+    user = _only(keyed, "the key") or _only(_addressed(client, str(document.fields["email"])), "the e-mail address")
     if user is None:
         content = _content(document, with_email=True)
         saved = client.upsert_user(content if by_key else _without_key(content))
@@ -44,6 +44,23 @@ def _find_or_create(client: ZendeskClient, document: Document, *, by_key: bool =
     if by_key and not user.get("external_id"):
         client.update_user(str(user["id"]), {"external_id": document.key})
     return Saved(str(user["id"]), False, user), {"ours": bool(keyed) and _says(user, document)}
+
+
+def _addressed(client: ZendeskClient, email: str) -> list[Json]:
+    """Return the users who have exactly this address: the search may show others, and their user is not the customer's."""
+    return [user for user in client.users_with_email(email) if _has_address(client, user, email)]
+
+
+def _has_address(client: ZendeskClient, user: Json, email: str) -> bool:
+    if _same(user.get("email"), email):
+        return True
+    with suppress(Missing):  # deleted or merged since the index saw it
+        return any(_same(address, email) for address in client.addresses(str(user.get("id"))))
+    return False
+
+
+def _same(one: str | None, other: str) -> bool:
+    return (one or "").casefold() == other.casefold()
 
 
 def _join(client: ZendeskClient, user: str, organization: str) -> None:

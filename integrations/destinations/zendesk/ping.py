@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from integrations.core.errors import ConnectorError, Misconfigured, Transient
 from integrations.core.ports import Check, Plan
-from integrations.destinations.zendesk.client import ZendeskClient
+from integrations.destinations.zendesk.client import ZendeskClient, right
 
 SCOPE_ADVICE = 'Correct the scope of the connection, "read write" fits always, and the allowed scopes of the OAuth client.'
 
@@ -13,10 +13,12 @@ SCOPE_ADVICE = 'Correct the scope of the connection, "read write" fits always, a
 def ping(client: ZendeskClient, plan: Plan) -> list[Check]:
     """Return one check each for the user, a resource and, with a token, the granted scopes."""
     checks = [
-        _checked("credentials", lambda: _check_user(client)),
-        _checked("organizations", lambda: Check("organizations", True, f"about {client.count_organizations()}")),
+        _checked("credentials", "/api/v2/users/me", lambda: _check_user(client)),
+        _checked("organizations", "/api/v2/organizations/count", lambda: _check_organizations(client)),
     ]
-    return [*checks, _checked("scopes", lambda: _check_scopes(client, plan))] if _has_token(client) else checks
+    if not _has_token(client):
+        return checks
+    return [*checks, _checked("scopes", "/api/v2/oauth/tokens/current", lambda: _check_scopes(client, plan))]
 
 
 def _has_token(client: ZendeskClient) -> bool:
@@ -35,6 +37,10 @@ def _check_user(client: ZendeskClient) -> Check:
     return Check("credentials", True, f"{user.get('name') or 'user'} ({user['id']}), {user['role']}")
 
 
+def _check_organizations(client: ZendeskClient) -> Check:
+    return Check("organizations", True, f"about {client.count_organizations()}")
+
+
 def _check_scopes(client: ZendeskClient, plan: Plan) -> Check:
     granted = client.scopes()
     lacking = [scope for scope in _needed(plan) if not {scope, scope.split(":")[-1]} & set(granted)]
@@ -51,11 +57,12 @@ def _needed(plan: Plan) -> list[str]:
     return [f"{area}:{verb}" for area in areas for verb in ("read", "write")]
 
 
-def _checked(name: str, check: Callable[[], Check]) -> Check:
+def _checked(name: str, path: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Misconfigured as error:
         return Check(name, False, str(error), "Correct the connection.")
     except ConnectorError as error:
-        advice = error.words if error.code == "forbidden" else "Check the subdomain and connect again."
+        # Never the vendor's words: checks are stored and printed.
+        advice = f"Needs {right(path)}." if error.code == "forbidden" else "Check the subdomain and connect again."
         return Check(name, False, str(error), "Try again later." if isinstance(error, Transient) else advice)
