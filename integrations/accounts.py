@@ -39,7 +39,7 @@ def store(connection: Connection, entered: Entered) -> None:
             _add(connection, entered.secrets)
         else:
             _change(connection, entered.secrets)
-        if connection.system in registry.SOURCES:
+        if registry.takes_webhooks(connection.system):
             _store_webhook_secrets(connection, entered)
 
 

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from integrations import declared, oauth, outgoing, pausing, registry, rules, systems, webhook_secrets
+from integrations import declared, fixed_places, oauth, outgoing, pausing, registry, rules, systems, webhook_secrets
 from integrations.core.errors import Misconfigured
 from integrations.core.mapping import near
 from integrations.core.records import STATES
@@ -28,8 +28,8 @@ APPLIED = "_applied"  # among a credential's secrets: a digest per secret, as th
 def apply(text: str, environment: Mapping[str, str] | None = None, *, prune: bool = False) -> list[dict[str, Any]]:
     """Make the database hold what the file says; return one line per object. Running it twice changes nothing.
 
-    What the file does not name is left alone or, with `prune`, disabled. A variable that is not set keeps the secret
-    that is stored already. Raises InvalidFile with every mistake; then nothing was changed.
+    What the file does not name is left alone; with `prune` routes are paused, and connections marked, though they go on.
+    A variable that is not set keeps the secret that is stored already. Raises InvalidFile with every mistake; then nothing was changed.
     """
     file = declared.parse(text, os.environ if environment is None else environment)
     with transaction.atomic():
@@ -80,7 +80,7 @@ def _apply_connection(table: ConnectionTable) -> dict[str, Any]:
     changed = _change_account(row, table)
     changed |= bool(Connection.objects.filter(pk=row.pk, status_reason=NOT_NAMED).update(status_reason=""))
     hears = table.system in registry.SOURCES or table.webhook_secrets is not None
-    if hears:
+    if hears or registry.takes_webhooks(table.system):
         kept = declared.WEBHOOK_SECRETS in table.absent
         changed |= _apply_intake(row, None if kept else table.webhook_secrets)
     line = {"connection": row.slug, "system": row.system, "change": _change(created=created, changed=changed)}
@@ -115,6 +115,7 @@ def _change_account(row: Connection, table: ConnectionTable) -> bool:
     before = (row.auth, row.settings)
     kept = row.settings if row.auth == table.auth else {}
     row.auth, row.settings = table.auth, rules.checked_settings(table.system, table.auth, {**kept, **table.settings})
+    fixed_places.check_place_kept(row, row.settings)
     row.full_clean(exclude=["credential"])
     new_secrets = _change_secrets(row, table.secrets, keep=before[0] == table.auth)
     changed = new_secrets or before != (row.auth, row.settings)
@@ -324,7 +325,7 @@ def _mark(row: Connection) -> dict[str, Any]:
     if row.status_reason:
         return line | {"change": "unchanged"}
     Connection.objects.filter(pk=row.pk, status_reason="").update(status_reason=NOT_NAMED)
-    return line | {"change": "disabled", "reason": NOT_NAMED}
+    return line | {"change": "marked", "reason": NOT_NAMED}
 
 
 def _disable(row: Route) -> dict[str, Any]:

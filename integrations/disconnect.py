@@ -1,6 +1,8 @@
 """Disconnects accounts: the grant is revoked at the vendor where it can be, tokens go, routes pause, history stays."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -8,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from requests.exceptions import RequestException
 
-from integrations import oauth, outgoing, pausing, registry, remote_webhooks
+from integrations import configuration, oauth, outgoing, pausing, registry, remote_webhooks
 from integrations.connect import TOKENS
 from integrations.core.errors import ConnectorError, Misconfigured
 from integrations.core.ports import Revocation
@@ -96,7 +98,7 @@ def _forget(connection: Connection) -> None:
     """Take the tokens out; who shares the credential keeps it, and this connection gets one of its own."""
     with transaction.atomic():
         credential = Credential.objects.select_for_update().get(pk=connection.credential_id)
-        kept = json.dumps({name: value for name, value in json.loads(credential.secrets).items() if name not in TOKENS})
+        kept = json.dumps(_without_tokens(json.loads(credential.secrets)))
         if credential.connections.exclude(pk=connection.pk).exists():
             credential = Credential.objects.create(secrets=kept)
         else:
@@ -108,3 +110,11 @@ def _forget(connection: Connection) -> None:
             credential=credential, account=account, status=Connection.Status.INCOMPLETE, status_reason=REASON
         )
     connection.refresh_from_db()
+
+
+def _without_tokens(secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the tokens, and what tells that the configuration file gave them: it may give them again."""
+    rest = {name: value for name, value in secrets.items() if name not in TOKENS}
+    if configuration.APPLIED in rest:
+        rest[configuration.APPLIED] = {name: digest for name, digest in rest[configuration.APPLIED].items() if name not in TOKENS}
+    return rest

@@ -1,7 +1,7 @@
 """The health of a connection, as lines that people read: what works, what will stop working, and what to do about it."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from audit.models import Hold, SyncJob
 from audit.states import State
-from integrations import oauth, refreshing, registry, remote_webhooks, systems
+from integrations import oauth, refreshing, registry, remote_webhooks, systems, webhook_secrets
 from integrations.models import Connection, Credential, Delivery, Intake, Route, WebhookSecret
 
 CHECK_EVERY = timedelta(hours=1)
@@ -251,13 +251,14 @@ def _hold(row: Hold, now: datetime) -> Line:
 
 
 def _webhook(connection: Connection, intake: Intake, now: datetime) -> Iterator[Line]:
-    yield from _secrets(intake, now)
+    verified = webhook_secrets.last_verified(intake)
+    yield from _secrets(intake, verified, now)
     yield from _setup(intake, now)
     yield _quiet(connection, now)
     yield from _events(connection, now)
-    yield _skew(intake, now)
+    yield _skew(webhook_secrets.smoothed_skew(intake))
     yield _stale(intake, now)
-    yield _turned_away(intake)
+    yield _turned_away(intake, verified=bool(verified))
 
 
 def _remote(connection: Connection, now: datetime) -> Iterator[Line]:
@@ -276,18 +277,17 @@ def _remote(connection: Connection, now: datetime) -> Iterator[Line]:
     )
 
 
-def _secrets(intake: Intake, now: datetime) -> Iterator[Line]:
+def _secrets(intake: Intake, verified: Mapping[str, datetime], now: datetime) -> Iterator[Line]:
     known = list(WebhookSecret.objects.filter(intake=intake))
     if len(known) < 2:
         return
-    used = [row for row in known if row.verified_at]
     newest = known[-1]
-    if newest.verified_at is None:
+    if newest.fingerprint not in verified:
         detail = f"{len(known)} live; the newest, {newest.fingerprint}, is not used yet"
-        advice = "Enter the new secret at the sender; the old one is taken meanwhile." if used else ""
+        advice = "Enter the new secret at the sender; the old one is taken meanwhile." if verified else ""
         yield Line("webhook secrets", Level.NOTE, detail, advice)
     else:
-        detail = f"{len(known)} live; the newest was used {moment(newest.verified_at, now)}"
+        detail = f"{len(known)} live; the newest was used {moment(verified[newest.fingerprint], now)}"
         yield Line("webhook secrets", Level.NOTE, detail, "Retire the old one on the page Webhook.")
 
 
@@ -328,12 +328,12 @@ def _events(connection: Connection, now: datetime) -> Iterator[Line]:
         yield Line(f"event: {event_type}", Level.OK, f"{moment(last, now)}, {count} in all")
 
 
-def _skew(intake: Intake, now: datetime) -> Line:
+def _skew(skew: float | None) -> Line:
     window = settings.WEBHOOK_TOLERANCE
-    if intake.skew is None:
+    if skew is None:
         return Line("clock", Level.NOTE, "not known: nothing has verified yet")
-    detail = f"the sender's is {abs(intake.skew):.0f} s {'ahead of' if intake.skew > 0 else 'behind'} ours; {window} s are allowed"
-    if abs(intake.skew) > window * SKEW_PART:
+    detail = f"the sender's is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} ours; {window} s are allowed"
+    if abs(skew) > window * SKEW_PART:
         return Line("clock", Level.WARNING, detail, "Set this machine's clock by NTP: deliveries outside the window are refused.")
     return Line("clock", Level.OK, detail)
 
@@ -351,9 +351,9 @@ def _stale(intake: Intake, now: datetime) -> Line:
     return Line("stale but signed", Level.WARNING if recent else Level.NOTE, f"{intake.stale_signed}{last}", advice)
 
 
-def _turned_away(intake: Intake) -> Line:
+def _turned_away(intake: Intake, *, verified: bool) -> Line:
     detail = f"{intake.forged} wrongly signed, {intake.unsigned} unsigned, {intake.bare} signed without a time"
-    if intake.forged and intake.verified_at is None:
+    if intake.forged and not verified:
         return Line(
             "turned away", Level.FAILED, detail, "Nothing has verified yet: the webhook secret is probably another one than the sender's."
         )

@@ -13,7 +13,7 @@ from django.utils import timezone
 from audit import ledger
 from audit.ledger import Ask
 from integrations import asking, bindings, inbox, oauth, registry, remote_webhooks, systems, webhook_secrets
-from integrations.core.events import Decision, Verdict
+from integrations.core.events import Decision
 from integrations.core.hooks import Hint
 from integrations.core.records import kind_of
 from integrations.inbox import Reply
@@ -37,32 +37,40 @@ def receive(system: str, connection_id: UUID, headers: Mapping[str, str], body: 
 
 
 def _receive(hooks: registry.Hooks, system: str, connection_id: UUID, headers: Mapping[str, str], body: bytes) -> Reply:
-    connection = Connection.objects.select_related("credential").filter(uuid=connection_id, system=system).first()
+    connection = Connection.objects.select_related("credential", "intake").filter(uuid=connection_id, system=system).first()
     if connection is None:
         return Reply(404, "unknown connection")
-    intake, _ = Intake.objects.get_or_create(connection=connection)
-    signing = webhook_secrets.stored(intake)
+    # Whoever is not verified must not make rows, so none is made here.
+    intake: Intake | None = getattr(connection, "intake", None)
+    signing = webhook_secrets.stored(intake) if intake else []
     verdict = hooks.verify(systems.account(connection), oauth.secrets_of(connection.credential), signing, headers, body)
     if not verdict.verified:
-        return inbox.turn_away(intake, verdict)
-    _note_secret(intake, signing, verdict)
-    delivery = _store(connection, hooks, hooks.identifier(headers), body)
+        return inbox.turn_away(intake, verdict) if intake else Reply(401, "not verified")
+    secret = webhook_secrets.fingerprint(signing[verdict.secret]) if 0 <= verdict.secret < len(signing) else ""
+    delivery = _store(connection, hooks, Request(hooks.identifier(headers), body, secret))
     return Reply(200, delivery.decision)
-
-
-def _note_secret(intake: Intake, signing: Sequence[str], verdict: Verdict) -> None:
-    if 0 <= verdict.secret < len(signing):
-        webhook_secrets.note_verified(intake, signing[verdict.secret], verdict.skew)
 
 
 # --- Stored once --------------------------------------------------------------------------------------------------
 
 
-def _store(connection: Connection, hooks: registry.Hooks, identifier: str, body: bytes) -> Delivery:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A verified request; `secret` is the fingerprint of what it was signed with, "" where that was the app's own secret.
+
+    Neither way of signing carries a time, so that nothing is known of the sender's clock.
+    """
+
+    identifier: str
+    body: bytes
+    secret: str
+
+
+def _store(connection: Connection, hooks: registry.Hooks, request: Request) -> Delivery:
     """Store a delivery and ask for its jobs; of one that came before, only count that it came again."""
-    hint = hooks.parse(body)
-    delivery = _delivery(connection, hint, identifier, body)
-    known = _known(delivery, identifier)
+    hint = hooks.parse(request.body)
+    delivery = _delivery(connection, hooks, hint, request)
+    known = _known(delivery, request.identifier)
     if known is not None:
         return known
     try:
@@ -70,18 +78,19 @@ def _store(connection: Connection, hooks: registry.Hooks, identifier: str, body:
             _enter(delivery, hooks, hint)
             delivery.save(force_insert=True)
     except IntegrityError:  # its twin came at the same time
-        return _known(delivery, identifier) or delivery
+        return _known(delivery, request.identifier) or delivery
     return delivery
 
 
-def _delivery(connection: Connection, hint: Hint | None, identifier: str, body: bytes) -> Delivery:
+def _delivery(connection: Connection, hooks: registry.Hooks, hint: Hint | None, request: Request) -> Delivery:
     now = timezone.now()
     return Delivery(
         connection=connection,
         event_type=hint.event if hint else "",
-        event_hash=hashlib.sha256(identifier.encode(errors="replace")).hexdigest(),
-        body_hash=hashlib.sha256(body).hexdigest(),
-        body=body,
+        event_hash=hashlib.sha256(request.identifier.encode(errors="replace")).hexdigest(),
+        body_hash=hashlib.sha256(request.body).hexdigest(),
+        body=hooks.essence(request.body),
+        secret=request.secret,
         received_at=now,
         last_seen_at=now,
     )
@@ -94,7 +103,7 @@ def _known(delivery: Delivery, identifier: str) -> Delivery | None:
         same = same.filter(body_hash=delivery.body_hash)
     found = same.order_by("received_at").first()
     if found is not None:
-        Delivery.objects.filter(pk=found.pk).update(seen=F("seen") + 1, last_seen_at=timezone.now())
+        Delivery.objects.filter(pk=found.pk).update(seen=F("seen") + 1, last_seen_at=timezone.now(), secret=delivery.secret)
     return found
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from uuid import UUID
@@ -63,10 +63,7 @@ def receive(system: str, connection_id: UUID, headers: Mapping[str, str], body: 
     verdict = entry.verify(headers, body, secrets, time.time(), settings.WEBHOOK_TOLERANCE)
     if not verdict.verified:
         return _turn_away(connection, verdict)
-    delivery = _store(connection, entry, body)
-    if delivery.delivery.event_type != TEST_EVENT:  # our own says nothing of the sender's secret or clock
-        webhook_secrets.note_verified(connection.intake, secrets[verdict.secret], verdict.skew)
-    return _acknowledge(delivery)
+    return _acknowledge(_store(connection, entry, body, Proof(secrets[verdict.secret], verdict.skew)))
 
 
 # --- Not verified -------------------------------------------------------------------------------------------------
@@ -128,10 +125,18 @@ class _Stored:
     joined: bool = False
 
 
-def _store(connection: Connection, entry: registry.SourceEntry, body: bytes) -> _Stored:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What verified a delivery: the secret, and by how many seconds the sender's clock was ahead of ours."""
+
+    secret: str = field(repr=False)
+    skew: float
+
+
+def _store(connection: Connection, entry: registry.SourceEntry, body: bytes, proof: Proof) -> _Stored:
     event = entry.parse(body)
-    home = _home(connection, entry, event)
-    delivery = _delivery(home or connection, event, body)
+    home = _home(connection, entry, event, proof)
+    delivery = _delivery(home or connection, event, body, proof)
     try:
         with transaction.atomic():
             joined = _enter(delivery, home, entry, event)
@@ -141,29 +146,34 @@ def _store(connection: Connection, entry: registry.SourceEntry, body: bytes) -> 
     return _Stored(delivery, known=False, joined=joined)
 
 
-def _delivery(connection: Connection, event: Event | None, body: bytes) -> Delivery:
+def _delivery(connection: Connection, event: Event | None, body: bytes, proof: Proof) -> Delivery:
     now = timezone.now()
+    ours = event is not None and event.type == TEST_EVENT  # says nothing of the sender's secret or clock
     return Delivery(
         connection=connection,
         event_type=event.type if event else "",
         event_hash=hashlib.sha256((event.id if event else "").encode()).hexdigest(),
         body_hash=hashlib.sha256(body).hexdigest(),
         body=body,
+        secret="" if ours else webhook_secrets.fingerprint(proof.secret),
+        skew=None if ours else proof.skew,
         received_at=now,
         last_seen_at=now,
     )
 
 
-def _home(connection: Connection, entry: registry.SourceEntry, event: Event | None) -> Connection | None:
+def _home(connection: Connection, entry: registry.SourceEntry, event: Event | None, proof: Proof) -> Connection | None:
     """Return the connection of the business that the delivery is about, None when that is not connected.
 
-    The webhook belongs to the app: one URL and secret can carry several businesses.
+    The webhook belongs to the app: one URL and secret can carry several businesses. Who knows the secret of one
+    connection only speaks for no other.
     """
     own = entry.business(systems.account(connection))
     if event is None or not event.business or not own or event.business == own:
         return connection
-    others = Connection.objects.select_related("intake").filter(system=connection.system).exclude(pk=connection.pk)
-    return next((other for other in others if entry.business(systems.account(other)) == event.business), None)
+    others = Connection.objects.select_related("intake").filter(system=connection.system, intake__isnull=False)
+    named = (other for other in others.exclude(pk=connection.pk) if entry.business(systems.account(other)) == event.business)
+    return next((other for other in named if proof.secret in webhook_secrets.stored(other.intake)), None)
 
 
 def _enter(delivery: Delivery, home: Connection | None, entry: registry.SourceEntry, event: Event | None) -> bool:
@@ -202,7 +212,7 @@ def _decide(home: Connection | None, event: Event | None) -> tuple[Decision, str
 
 def _seen_again(delivery: Delivery) -> _Stored:
     same = Delivery.objects.filter(connection=delivery.connection, event_hash=delivery.event_hash, body_hash=delivery.body_hash)
-    same.update(seen=F("seen") + 1, last_seen_at=timezone.now())
+    same.update(seen=F("seen") + 1, last_seen_at=timezone.now(), secret=delivery.secret, skew=delivery.skew)
     return _Stored(same.get(), known=True)
 
 

@@ -45,6 +45,7 @@ class Hooks:
     same        whether a listed webhook is what is wished for
     verify      from account, its secrets, webhook secrets, headers, raw body
     identifier  what a delivery is known by, "" where the headers do not say
+    essence     the part of a raw body that `parse` reads: only that is stored, for a body names people
     kinds       of documents that an object id may stand for
     """
 
@@ -55,6 +56,7 @@ class Hooks:
     verify: Callable[[Account, Mapping[str, Any], Sequence[str], Mapping[str, str], bytes], Verdict]
     identifier: Callable[[Mapping[str, str]], str]
     parse: Callable[[bytes], Hint | None]
+    essence: Callable[[bytes], bytes]
     kinds: frozenset[str]
 
 
@@ -105,6 +107,7 @@ DESTINATIONS = {
             verify=jira_webhook.verify,
             identifier=jira_webhook.identifier,
             parse=jira_webhook.parse,
+            essence=jira_webhook.essence,
             kinds=jira_webhook.KINDS,
         ),
     ),

@@ -1,5 +1,6 @@
 """Keeps our webhooks at destinations registered and alive: under a lease, daily, and confirmed by reading back."""
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from integrations import registry, systems
@@ -32,10 +33,15 @@ ADVICE = {
 # --- By schedule --------------------------------------------------------------------------------------------------
 
 
-def keep_due() -> int:
-    """Look after every webhook that needs it now; return how many were looked after. Safe to run many times at once."""
-    done = 0
+def keep_due(*, budget: float) -> int:
+    """Look after the webhooks that need it now, for so many seconds; return how many were looked after.
+
+    What the budget does not suffice for is due at the next round. Safe to run many times at once.
+    """
+    end, done = time.monotonic() + budget, 0
     for connection in _candidates():
+        if time.monotonic() >= end:
+            break
         if connection.auth in _hooks(connection).auths:
             done += bool(_is_due(connection) and keep(connection))
         elif not own_account(connection) and connection.routes_in.exists():
@@ -47,7 +53,8 @@ def _candidates() -> list[Connection]:
     """Return the accounts that can be called, of systems that have webhooks."""
     names = [name for name, entry in registry.DESTINATIONS.items() if entry.hooks]
     ready = Connection.objects.filter(system__in=names, status=Connection.Status.READY)
-    return list(ready.select_related("remote_webhook").order_by("pk"))
+    longest_ago = F("remote_webhook__tried_at").asc(nulls_first=True)  # so that a short budget starves nobody
+    return list(ready.select_related("remote_webhook").order_by(longest_ago, "pk"))
 
 
 def _is_due(connection: Connection) -> bool:

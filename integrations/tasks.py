@@ -41,7 +41,7 @@ def ping() -> None:
 def keep_webhooks() -> None:
     """Look after our own webhooks at destinations where a day has gone by, the end is near or something is missing."""
     keys.check_once()
-    remote_webhooks.keep_due()
+    remote_webhooks.keep_due(budget=settings.JOB_BUDGET / 2)
 
 
 def beat() -> None:

@@ -2,21 +2,22 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import fmean
 
 from django.db import transaction
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.views.decorators.debug import sensitive_variables
 
 from integrations.core.errors import Misconfigured
-from integrations.models import Connection, Intake, WebhookSecret
+from integrations.models import Connection, Delivery, Intake, WebhookSecret
 
 SETUP_LASTS = timedelta(minutes=15)
-NOTED_EVERY = timedelta(minutes=1)
-NEW_WEIGHT = 0.3  # of a delivery's clock skew in the smoothed one
+SMOOTHED_OVER = 5  # deliveries
 LEAST, MOST = 8, 200  # characters of a secret
 MOST_SECRETS = 5
 WAIT = "Wait for the first delivery that is signed with the newer secret."
@@ -51,16 +52,15 @@ def replace(intake: Intake, wanted: Sequence[str]) -> None:
     """Store this list of secrets; what is known of those that stay is kept."""
     with transaction.atomic():
         Intake.objects.filter(pk=intake.pk).update(secrets=json.dumps(list(wanted)))
-        _know(intake, wanted)
+        _know(intake, wanted, timezone.now())
 
 
-def _know(intake: Intake, wanted: Sequence[str]) -> None:
+def _know(intake: Intake, wanted: Sequence[str], added_at: datetime) -> None:
     """Bring the rows beside the list to one per secret."""
     marks = [fingerprint(secret) for secret in wanted]
-    now = timezone.now()
     intake.known_secrets.exclude(fingerprint__in=marks).delete()
     for mark in marks:
-        WebhookSecret.objects.get_or_create(intake=intake, fingerprint=mark, defaults={"added_at": now})
+        WebhookSecret.objects.get_or_create(intake=intake, fingerprint=mark, defaults={"added_at": added_at})
 
 
 @sensitive_variables()
@@ -114,33 +114,43 @@ def listed(connection: Connection) -> list[KnownSecret]:
 def _listed(intake: Intake) -> list[KnownSecret]:
     marks = [fingerprint(secret) for secret in stored(intake)]
     if set(marks) != set(intake.known_secrets.values_list("fingerprint", flat=True)):
-        _know(intake, stored(intake))  # stored before there were such rows
-    rows = {row.fingerprint: row for row in intake.known_secrets.all()}
-    return [_known(rows, marks, number) for number in range(len(marks))]
+        _know(intake, stored(intake), intake.connection.created_at)  # stored before there were such rows
+    rows, last = {row.fingerprint: row for row in intake.known_secrets.all()}, last_verified(intake)
+    return [_known([rows[mark] for mark in marks[number:]], last, only=len(marks) == 1) for number in range(len(marks))]
 
 
-def _known(rows: dict[str, WebhookSecret], marks: list[str], number: int) -> KnownSecret:
-    row, newer = rows[marks[number]], [rows[mark] for mark in marks[number + 1 :]]
+def _known(row_and_newer: Sequence[WebhookSecret], last: Mapping[str, datetime], *, only: bool) -> KnownSecret:
+    row, *newer = row_and_newer
+    verified_at = last.get(row.fingerprint)
     why = ""
-    if len(marks) == 1:
+    if only:
         why = "It is the only one: add the new secret first."
-    elif row.verified_at is not None and not any(other.verified_at for other in newer):
+    elif verified_at is not None and not any(other.fingerprint in last for other in newer):
         why = WAIT if newer else "It is the newest one that deliveries are signed with."
-    return KnownSecret(row.fingerprint, row.added_at, row.verified_at, newest=not newer, kept_because=why)
+    return KnownSecret(row.fingerprint, row.added_at, verified_at, newest=not newer, kept_because=why)
 
 
-@sensitive_variables()
-def note_verified(intake: Intake, secret: str, skew: float) -> None:
-    """Note when a delivery last verified with this secret, and how far its clock was from ours; seldom a write."""
-    now, mark = timezone.now(), fingerprint(secret)
-    if intake.verified_with == mark and intake.verified_at is not None and now - intake.verified_at < NOTED_EVERY:
-        return
-    smoothed = skew if intake.skew is None else (1 - NEW_WEIGHT) * intake.skew + NEW_WEIGHT * skew
-    Intake.objects.filter(pk=intake.pk).update(verified_at=now, verified_with=mark, skew=round(smoothed, 1))
-    defaults = {"verified_at": now}
-    WebhookSecret.objects.update_or_create(
-        intake=intake, fingerprint=mark, defaults=defaults, create_defaults={"added_at": now, **defaults}
-    )
+# --- What deliveries tell of them --------------------------------------------------------------------------------------
+
+
+def last_verified(intake: Intake) -> dict[str, datetime]:
+    """Return when a delivery last verified with each secret, by fingerprint; a secret that none was signed with is left out."""
+    newest = _signed(intake).order_by().values_list("secret").annotate(Max("last_seen_at"))
+    # A secret that was retired and added again starts anew.
+    added = dict(intake.known_secrets.values_list("fingerprint", "added_at"))
+    return {mark: last for mark, last in newest if last >= added[mark]}
+
+
+def smoothed_skew(intake: Intake) -> float | None:
+    """Return by how many seconds the sender's clock is ahead of ours, over the last few deliveries; None while that is not known."""
+    newest = _signed(intake).exclude(skew=None).order_by("-last_seen_at").values_list("skew", flat=True)[:SMOOTHED_OVER]
+    found = [skew for skew in newest if skew is not None]
+    return fmean(found) if found else None
+
+
+def _signed(intake: Intake) -> QuerySet[Delivery]:
+    """Return what was signed with the live secrets, also for another account: several may share one webhook."""
+    return Delivery.objects.filter(secret__in=intake.known_secrets.values("fingerprint"))
 
 
 # --- Set-up mode -----------------------------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 
-from integrations import accounts, registry, rules
+from integrations import accounts, fixed_places, registry, rules
 from integrations.accounts import Entered
 from integrations.core.errors import Misconfigured
 from integrations.core.ports import AuthKind, Setting
 from integrations.core.records import KINDS
 from integrations.models import Connection, FieldMapping, Route, StatusMapping
+from integrations.models.secrets import WrongKeyError
 
 SETTING, SECRET, OPTION = "setting_", "secret_", "option_"
 ACRONYMS = {"oauth": "OAuth", "api": "API", "id": "ID"}
@@ -74,8 +75,18 @@ class AccountForm(forms.ModelForm[Connection]):
             del self.fields["slug"]
         for setting in self.auth.settings:
             self.fields[SETTING + setting.name] = setting_field(setting, self.instance.settings)
+            self.fields[SETTING + setting.name].disabled = self._is_locked()
         if self.with_secrets:
             self._add_secrets()
+
+    def _is_locked(self) -> bool:
+        """Whether the stored secrets would go elsewhere with other settings, and this person may not connect."""
+        if self.with_secrets or not self.instance.pk:
+            return False
+        try:
+            return bool(accounts.held(self.instance))
+        except WrongKeyError:  # secrets are there, only not readable
+            return True
 
     def _add_secrets(self) -> None:
         stored = accounts.held(self.instance) if self.instance.pk and self.instance.auth == self.auth.name else frozenset()
@@ -101,10 +112,14 @@ class AccountForm(forms.ModelForm[Connection]):
     def clean(self) -> dict[str, Any]:
         """Check the settings against what the way in takes."""
         cleaned = super().clean() or self.cleaned_data
+        if self.instance.pk and self.instance.auth != self.auth.name and self._is_locked():
+            raise ValidationError("Another way in takes the permission to connect accounts.")
         self.instance.system, self.instance.auth = self.system, self.auth.name
         if not self.errors:
             try:
-                self.instance.settings = rules.checked_settings(self.system, self.auth.name, given(cleaned, self.auth.settings, SETTING))
+                checked = rules.checked_settings(self.system, self.auth.name, given(cleaned, self.auth.settings, SETTING))
+                fixed_places.check_place_kept(self.instance, checked)
+                self.instance.settings = checked
             except Misconfigured as error:
                 self.add_error(blamed(str(error), self.auth.settings, SETTING), str(error))
         return cleaned

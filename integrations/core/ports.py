@@ -162,6 +162,7 @@ class Setting:
     default: Any = None
     advice: str = ""
     of: type = str
+    place: bool = False  # chooses where the account is, so it is fixed once records are bound
 
 
 @dataclass(frozen=True, slots=True)

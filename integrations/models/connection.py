@@ -69,7 +69,7 @@ class Connection(models.Model):
 
 
 class Intake(models.Model):
-    """A source connection's webhook: its secrets and the counters of what was turned away."""
+    """A connection's webhook: its secrets and the counters of what was turned away."""
 
     connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="intake")
     secrets = SecretTextField(default="[]")
@@ -81,9 +81,6 @@ class Intake(models.Model):
     poll_due_at = models.DateTimeField(null=True, blank=True, help_text="A stale but rightly signed delivery brings it forward.")
     setup_until = models.DateTimeField("set-up mode until", null=True, blank=True)
     probed_at = models.DateTimeField("last probe in set-up mode", null=True, blank=True)
-    verified_at = models.DateTimeField("last verified delivery", null=True, blank=True, help_text="Noted at most once a minute.")
-    verified_with = models.CharField(max_length=16, blank=True, help_text="Fingerprint of the secret it was signed with.")
-    skew = models.FloatField(null=True, blank=True, help_text="Seconds by which the sender's clock is ahead of ours, smoothed.")
     stale_at = models.DateTimeField("last stale delivery", null=True, blank=True)
     stale_skew = models.FloatField(null=True, blank=True, help_text="Seconds from our clock to the stale delivery's time.")
 
@@ -100,7 +97,6 @@ class WebhookSecret(models.Model):
     intake = models.ForeignKey(Intake, on_delete=models.CASCADE, related_name="known_secrets")
     fingerprint = models.CharField(max_length=16)
     added_at = models.DateTimeField()
-    verified_at = models.DateTimeField("last delivery signed with it", null=True, blank=True)
 
     class Meta:
         default_permissions = ()

@@ -1,4 +1,4 @@
-"""Verified webhook requests, byte for byte as they came."""
+"""Verified webhook requests: a source's byte for byte as they came, of a destination's what is read of them."""
 
 import uuid
 
@@ -18,6 +18,8 @@ class Delivery(models.Model):
     event_hash = models.CharField(max_length=64)
     body_hash = models.CharField(max_length=64)
     body = models.BinaryField()
+    secret = models.CharField(max_length=16, blank=True, help_text="Fingerprint of the secret that it was last signed with.")
+    skew = models.FloatField(null=True, blank=True, help_text="Seconds by which the sender's clock was ahead of ours.")
     decision = models.CharField(max_length=12, choices=DECISIONS)
     reason = models.CharField(max_length=64, blank=True)
     subject = models.CharField(max_length=120, blank=True, help_text="The key of the record it points at.")
@@ -32,7 +34,11 @@ class Delivery(models.Model):
         permissions = [("replay_delivery", "Can replay deliveries")]
         ordering = ["-received_at"]
         constraints = [models.UniqueConstraint(fields=["connection", "event_hash", "body_hash"], name="one_row_per_delivery")]
-        indexes = [models.Index(fields=["-received_at"], name="delivery_newest"), models.Index(fields=["subject"], name="delivery_subject")]
+        indexes = [
+            models.Index(fields=["-received_at"], name="delivery_newest"),
+            models.Index(fields=["subject"], name="delivery_subject"),
+            models.Index(fields=["secret", "-last_seen_at"], name="delivery_proof"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event_type or 'delivery'} of {self.received_at:%Y-%m-%d %H:%M:%S}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -16,7 +17,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from integrations import oauth, systems
 from integrations.core.ports import Check
-from integrations.models import Connection, Credential, Intake, Route
+from integrations.models import Binding, Connection, Credential, Intake, Route
 from integrations.models.secrets import WrongKeyError
 from tests.admin.people import signed_in
 
@@ -149,6 +150,25 @@ def test_another_way_in_asks_for_its_own_values_and_forgets_the_old_secrets(wave
 def test_a_deleted_connection_takes_its_secrets_along(wave_main: Connection, admin_client: Client) -> None:
     admin_client.post(page("delete", wave_main), {"post": "yes"})
     assert (Connection.objects.count(), Credential.objects.count(), Intake.objects.count()) == (0, 0, 0)
+
+
+def test_a_place_with_bound_records_cannot_be_changed(zendesk_route: Callable[..., Route], wave_main: Connection) -> None:
+    route = zendesk_route(wave_main, "bound")
+    Binding.objects.create(route=route, kind="invoice", key="wave:b:invoice:1")
+    zendesk, data = route.destination, {"setting_subdomain": "elsewhere", "setting_email": "ops@example.com"}
+    answer = signed_in("Administrator").post(page("change", zendesk), data)
+    assert list(errors_of(answer)) == ["setting_subdomain"]
+    assert Connection.objects.get(pk=zendesk.pk).settings == zendesk.settings
+
+
+def test_settings_beside_secrets_take_the_permission_to_connect(wave_main: Connection) -> None:
+    client = signed_in()
+    codenames = ("view_connection", "change_connection")
+    User.objects.get(username="Nobody").user_permissions.add(*Permission.objects.filter(codename__in=codenames))
+    client.post(page("change", wave_main), {"setting_business_id": "00000000-0000-4000-8000-000000000000"})
+    client.post(page("change", wave_main) + "?auth=oauth", {"setting_client_id": "c"})
+    after = Connection.objects.get()
+    assert (after.auth, after.settings, secrets_of(after)) == ("token", wave_main.settings, {"access_token": "wave-token"})
 
 
 # --- Nothing comes out ---------------------------------------------------------------------------------------------

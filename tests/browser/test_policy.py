@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from integrations import webhook_secrets
-from integrations.models import Connection, Intake
+from integrations.models import Connection, Delivery
 from tests.flows.world import World
 
 LogIn = Callable[[str], Page]
@@ -55,7 +55,7 @@ def test_every_page_loads_and_fits(world: World, log_in: LogIn, width: int) -> N
 def test_health_says_what_to_do(world: World, log_in: LogIn) -> None:
     row = Connection.objects.get(system="wave")
     Connection.objects.filter(pk=row.pk).update(last_ok_at=timezone.now() - timedelta(hours=5))
-    Intake.objects.filter(connection=row).update(skew=-120.0)
+    assert Delivery.objects.filter(connection=row).exclude(secret="").update(skew=-120.0)
     page = log_in("Administrator")
     page.goto(pages()["connection"])
     problems = page.locator("#health .problems")

@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from audit.models import SyncJob
 from integrations import bindings, remote_webhooks, tasks, webhook_secrets
+from integrations.destinations.jira.webhook import parse
 from integrations.models import Binding, Connection, Credential, Delivery, Intake, RemoteWebhook, Route
 from integrations.remote_webhooks import WebhookHealth, webhook_health
 from integrations.sandbox.jira_site import AdminWebhook, Webhook
@@ -145,6 +146,11 @@ def test_what_is_not_confirmed_even_when_registered_anew_is_told(kept: World, mo
     told = health(kept)
     assert (told.ok, told.advice) == (False, "it is registered, but not confirmed")
     assert told.problem == "the webhook was registered anew, and still is not confirmed by what the site lists"
+
+
+def test_a_round_ends_with_its_budget_and_the_next_one_goes_on(world: World) -> None:
+    assert (remote_webhooks.keep_due(budget=0), calls(world)) == (0, [])
+    assert (remote_webhooks.keep_due(budget=60), len(registered(world))) == (1, 1)
 
 
 def test_a_second_round_within_the_day_makes_no_call(kept: World) -> None:
@@ -359,6 +365,14 @@ def test_what_is_not_verified_is_refused_counted_and_leaves_nothing(kept: World,
     assert set(Binding.objects.filter(route=kept.route("jira")).values_list("state", flat=True)) == {"bound"}
 
 
+def test_who_is_not_verified_makes_no_row(kept: World) -> None:
+    kept.synced()
+    Intake.objects.filter(connection__system="jira").delete()
+    assert deliver(sent_of(kept, DELETED), Authorization="").status_code == 401
+    assert not Intake.objects.filter(connection__system="jira").exists()
+    assert deliver(sent_of(kept, DELETED)).status_code == 200
+
+
 def test_unknown_addresses_methods_and_sizes_are_refused(kept: World, settings: Settings) -> None:
     kept.synced()
     sent = sent_of(kept, DELETED)
@@ -422,7 +436,21 @@ def test_a_deleted_issue_is_lost_at_once(kept: World) -> None:
     assert (job.state, job.error_code, kept.binding("issue").state) == ("dead", "lost", "lost")
     [row] = Delivery.objects.filter(connection__system="jira")
     assert (row.decision, row.reason, row.subject, row.job_ids) == ("accepted", "deleted", key_of(invoice), [str(job.pk)])
-    assert bytes(row.body) == sent.body
+    assert parse(bytes(row.body)) == parse(sent.body)
+
+
+def test_of_a_body_only_what_is_read_is_stored_and_no_names(kept: World) -> None:
+    kept.synced()
+    sent = sent_of(kept, Happening(changes={"assignee": ("", "Pat Doe")}))
+    assert deliver(sent).status_code == 200
+    [row] = Delivery.objects.filter(connection__system="jira")
+    assert json.loads(bytes(row.body)) == {
+        "webhookEvent": "jira:issue_updated",
+        "issue_event_type_name": json.loads(sent.body)["issue_event_type_name"],
+        "issue": {"id": kept.jira.issue("BILL-1").id},
+        "user": {"accountId": json.loads(sent.body)["user"]["accountId"]},
+        "changelog": {"items": [{"field": "assignee"}]},
+    }
 
 
 def test_a_second_word_of_a_deletion_makes_no_second_dead_letter_and_no_new_issue(kept: World) -> None:
@@ -597,7 +625,8 @@ def test_an_admins_webhook_is_taken_by_its_signature(by_token: World) -> None:
     assert deliver(sent_of(by_token, reopened())).status_code == 200
     by_token.settle()
     assert (issues_of(by_token), stored()) == (before, [("jira:issue_updated", "accepted", "status", 1)])
-    assert Intake.objects.get(connection__system="jira").verified_with == webhook_secrets.fingerprint(SECRET)
+    [known] = webhook_secrets.listed(by_token.connection("jira"))
+    assert (known.fingerprint, known.verified_at is not None) == (webhook_secrets.fingerprint(SECRET), True)
 
 
 @pytest.mark.parametrize("header", ["", "sha256=" + "0" * 64, "sha1=1234", "t=1,v1=2"])

@@ -1,6 +1,7 @@
 """A file declares connections and routes: applied at once or not at all, twice is once, secrets stay secret."""
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pytest_django import Settings
 
 from audit import ledger
 from audit.models import Hold
-from integrations import configuration, oauth, registry
+from integrations import configuration, disconnect, oauth, registry
 from integrations.core.records import STATES
 from integrations.declared import InvalidFile, parse
 from integrations.models import Binding, Connection, Credential, FieldMapping, Intake, Route, StatusMapping
@@ -136,7 +137,7 @@ def test_a_connection_holds_what_the_file_says() -> None:
     assert (found.auth, found.settings, found.status) == ("oauth", {"client_id": "wave-client", "business_id": accounts.BUSINESS}, "ready")
     assert oauth.secrets_of(found.credential) == accounts.WAVE_SECRETS
     assert json.loads(found.intake.secrets) == ["canary-webhook"]
-    assert Intake.objects.count() == 1
+    assert sorted(Intake.objects.values_list("connection__system", flat=True)) == ["jira", "wave"]
 
 
 def test_applying_twice_changes_nothing() -> None:
@@ -417,3 +418,42 @@ def test_a_file_that_cannot_be_read_ends_with_2(tmp_path: Path, content: bytes |
     with pytest.raises(CommandError, match="cannot be read") as raised:
         call_command("apply", file)
     assert raised.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ('site = "acme"', 'site = "other"', "site"),
+        ('subdomain = "acme"', 'subdomain = "other"', "subdomain"),
+        (accounts.BUSINESS, "00000000-0000-4000-8000-000000000000", "business_id"),
+    ],
+)
+def test_a_place_is_fixed_once_records_are_bound(old: str, new: str, name: str) -> None:
+    apply(EVERYTHING)
+    for route in Route.objects.all():
+        Binding.objects.create(route=route, kind="issue", key="wave:b:invoice:1")
+    assert old in EVERYTHING
+    assert f'"{name}" is fixed once records are bound: make a new connection' in mistakes(EVERYTHING.replace(old, new))
+
+
+def test_a_place_may_change_while_nothing_is_bound() -> None:
+    apply(EVERYTHING)
+    apply(EVERYTHING.replace('site = "acme"', 'site = "other"'))
+    assert connection("jira-acme").settings["site"] == "other"
+
+
+def test_the_other_spelling_of_a_bound_business_is_no_change_of_place() -> None:
+    apply(EVERYTHING)
+    Binding.objects.create(route=Route.objects.get(slug="wave-to-jira"), kind="issue", key="wave:b:invoice:1")
+    node = b64encode(f"Business:{oauth.account(connection()).settings['business_id']}".encode()).decode()
+    apply(EVERYTHING.replace(accounts.BUSINESS, node))
+    assert connection().settings["business_id"] == node
+
+
+def test_the_same_file_restores_a_secret_that_disconnecting_took() -> None:
+    apply(EVERYTHING)
+    disconnect.disconnect(connection("jira-acme"))
+    assert connection("jira-acme").status == "incomplete"
+    apply(EVERYTHING)
+    restored = connection("jira-acme")
+    assert (restored.status, oauth.secrets_of(restored.credential)["api_token"]) == ("ready", "canary-api-token")

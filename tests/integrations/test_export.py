@@ -210,7 +210,7 @@ def test_a_route_is_paused_and_resumed_by_the_file() -> None:
     assert '"paused" must be true or false' in refused({}, paused.replace("true", '"yes"'))
 
 
-def test_prune_disables_what_the_file_does_not_name_and_deletes_nothing() -> None:
+def test_prune_pauses_or_marks_what_the_file_does_not_name_and_deletes_nothing() -> None:
     configuration.apply(EVERYTHING, ENVIRONMENT)
     jira = EVERYTHING.index('\n[[route]]\nslug = "wave-to-jira"')
     rest = EVERYTHING[:jira].replace(EVERYTHING[EVERYTHING.index('[[connection]]\nslug = "jira-acme"') : EVERYTHING.index("[[route]]")], "")
@@ -218,7 +218,7 @@ def test_prune_disables_what_the_file_does_not_name_and_deletes_nothing() -> Non
     says = "the configuration file does not name it"
     named = configuration.apply(rest, ENVIRONMENT)
     assert configuration.apply(rest, ENVIRONMENT, prune=True)[len(named) :] == [
-        {"connection": "jira-acme", "system": "jira", "change": "disabled", "reason": says},
+        {"connection": "jira-acme", "system": "jira", "change": "marked", "reason": says},
         {"route": "wave-to-jira", "change": "disabled", "reason": says},
     ]
     assert changes(configuration.apply(rest, ENVIRONMENT, prune=True)) == {"unchanged"}
@@ -250,4 +250,4 @@ def test_the_command_prunes(tmp_path: Path) -> None:
     empty, out = tmp_path / "connector.toml", StringIO()
     empty.touch()
     call_command("apply", empty, prune=True, stdout=out)
-    assert [json.loads(line)["change"] for line in out.getvalue().splitlines()] == ["disabled"] * 5
+    assert [json.loads(line)["change"] for line in out.getvalue().splitlines()] == ["marked"] * 3 + ["disabled"] * 2

@@ -37,6 +37,17 @@ def delivered(connection: Connection, *minutes_ago: int, event: str = "invoice.p
         Delivery.objects.create(connection=connection, event_hash=f"{event}{ago}", body_hash="b", body=b"{}", **values)
 
 
+def signed(connection: Connection, fingerprint: str, *, skew: float | None = None, days_ago: int = 0) -> None:
+    """Store a delivery that was signed with a secret, which is added unless it is known."""
+    at = NOW - timedelta(days=days_ago)
+    added = {"added_at": NOW - timedelta(days=9)}
+    WebhookSecret.objects.get_or_create(intake=connection.intake, fingerprint=fingerprint, defaults=added)
+    hashes = {"event_hash": fingerprint, "body_hash": fingerprint, "body": b"{}"}
+    Delivery.objects.create(
+        connection=connection, secret=fingerprint, skew=skew, decision="ignored", received_at=at, last_seen_at=at, **hashes
+    )
+
+
 def test_all_that_is_known_of_an_account_that_works() -> None:
     wave = accounts.wave()
     Connection.objects.filter(pk=wave.pk).update(
@@ -48,7 +59,7 @@ def test_all_that_is_known_of_an_account_that_works() -> None:
     Credential.objects.filter(pk=wave.credential_id).update(
         expires_at=NOW + timedelta(hours=1), changed_at=NOW - timedelta(hours=1), scope=scope
     )
-    Intake.objects.update(skew=-2.0)
+    signed(wave, "aaaa", skew=-2.0)
     delivered(wave, 10)
     found = health.of(Connection.objects.get(pk=wave.pk))
     assert (found.level, found.word, found.problems) == (Level.OK, "healthy", [])
@@ -139,15 +150,14 @@ def test_quiet_for_longer_than_usual(minutes_ago: tuple[int, ...], level: Level)
 @pytest.mark.parametrize(("skew", "level"), [(None, Level.NOTE), (-75.0, Level.OK), (76.0, Level.WARNING), (-200.0, Level.WARNING)])
 def test_the_clock_is_compared_with_the_signing_window(skew: float | None, level: Level) -> None:
     wave = accounts.wave()
-    Intake.objects.update(skew=skew)
+    signed(wave, "aaaa", skew=skew)
     assert lines(wave)["clock"].level == level
 
 
 def test_what_was_turned_away_is_told_apart() -> None:
     wave = accounts.wave()
-    Intake.objects.update(
-        stale_signed=3, stale_at=NOW - timedelta(minutes=2), stale_skew=-412, unsigned=2, bare=1, verified_at=NOW, forged=1
-    )
+    signed(wave, "aaaa")
+    Intake.objects.update(stale_signed=3, stale_at=NOW - timedelta(minutes=2), stale_skew=-412, unsigned=2, bare=1, forged=1)
     found = lines(wave)
     assert (found["stale but signed"].level, found["stale but signed"].detail) == (
         Level.WARNING,
@@ -163,12 +173,12 @@ def test_forgeries_without_one_that_verified_mean_the_wrong_secret() -> None:
 
 
 def test_an_old_secret_that_is_still_live_is_remembered() -> None:
-    intake = accounts.wave().intake
-    WebhookSecret.objects.create(intake=intake, fingerprint="aaaa", added_at=NOW - timedelta(days=9), verified_at=NOW - timedelta(days=1))
-    new = WebhookSecret.objects.create(intake=intake, fingerprint="bbbb", added_at=NOW)
-    assert lines(intake.connection)["webhook secrets"].detail == "2 live; the newest, bbbb, is not used yet"
-    WebhookSecret.objects.filter(pk=new.pk).update(verified_at=NOW)
-    assert lines(intake.connection)["webhook secrets"].advice == "Retire the old one on the page Webhook."
+    wave = accounts.wave()
+    signed(wave, "aaaa", days_ago=1)
+    WebhookSecret.objects.create(intake=wave.intake, fingerprint="bbbb", added_at=NOW)
+    assert lines(wave)["webhook secrets"].detail == "2 live; the newest, bbbb, is not used yet"
+    signed(wave, "bbbb")
+    assert lines(wave)["webhook secrets"].advice == "Retire the old one on the page Webhook."
 
 
 def test_jobs_and_holds_of_the_account_show() -> None:

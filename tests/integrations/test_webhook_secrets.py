@@ -17,6 +17,7 @@ from tests.conftest import BUSINESS, WEBHOOK_SECRET
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Connection]
 NEW = "the-new-webhook-secret"
+OTHER_BUSINESS = "5f9a7c10-5c1e-4d0c-9c57-2f1d5e5a0002"
 
 
 def post(connection: Connection, secret: str, number: int = 1, *, late: float = 0, body: bytes = b"") -> int:
@@ -67,23 +68,55 @@ def test_a_fingerprint_says_nothing_of_the_secret(wave_connection: Make) -> None
     assert (len(mark), mark in NEW, NEW in repr(webhook_secrets.listed(Connection.objects.get()))) == (8, False, False)
 
 
-def test_a_delivery_tells_the_senders_clock_smoothed_and_seldom_written(wave_connection: Make) -> None:
+def test_deliveries_tell_the_senders_clock_over_the_last_few(wave_connection: Make) -> None:
     wave = wave_connection()
+    shown(wave)
+    assert webhook_secrets.smoothed_skew(wave.intake) is None
     post(wave, WEBHOOK_SECRET, 1, late=100)
-    first = Intake.objects.get()
-    assert (round((first.skew or 0) / 10), first.verified_with) == (-10, webhook_secrets.fingerprint(WEBHOOK_SECRET))
+    first = Delivery.objects.get()
+    assert (round((first.skew or 0) / 10), first.secret) == (-10, webhook_secrets.fingerprint(WEBHOOK_SECRET))
+    for number in range(2, 6):
+        post(wave, WEBHOOK_SECRET, number)
+    assert -25 < (webhook_secrets.smoothed_skew(wave.intake) or 0) < -15
+    post(wave, WEBHOOK_SECRET, 6)
+    assert -5 < (webhook_secrets.smoothed_skew(wave.intake) or 0) <= 0
+
+
+def test_one_that_comes_again_tells_what_it_is_signed_with_now(wave_connection: Make) -> None:
+    wave = wave_connection()
+    post(wave, WEBHOOK_SECRET)
+    old, new = shown(wave)[0][0], webhook_secrets.add(wave, NEW)
+    assert post(wave, NEW) == 200
+    assert (Delivery.objects.get().seen, Delivery.objects.get().secret) == (2, new)
+    webhook_secrets.retire(wave, old)
+
+
+def test_a_secret_that_is_added_again_waits_for_a_delivery_anew(wave_connection: Make) -> None:
+    wave = wave_connection()
+    old, new = shown(wave)[0][0], webhook_secrets.add(wave, NEW)
+    post(wave, NEW, 1)
+    webhook_secrets.retire(wave, old)
+    webhook_secrets.add(wave, WEBHOOK_SECRET)
     post(wave, WEBHOOK_SECRET, 2)
-    assert Intake.objects.get().verified_at == first.verified_at
-    Intake.objects.update(verified_at=timezone.now() - timedelta(minutes=2))
-    post(wave, WEBHOOK_SECRET, 3)
-    assert -75 < (Intake.objects.get().skew or 0) < -65
+    webhook_secrets.retire(wave, new)
+    webhook_secrets.add(wave, NEW)
+    assert shown(wave) == [(old, True, webhook_secrets.WAIT), (new, False, "")]
+
+
+def test_a_delivery_that_is_handed_to_another_account_proves_the_secret_of_both(wave_connection: Make) -> None:
+    wave, other = wave_connection(), wave_connection("wave-other", business=OTHER_BUSINESS)
+    assert [mark for mark, *_ in shown(wave)] == [mark for mark, *_ in shown(other)]
+    body = json.dumps({"event_id": "1", "event_type": "estimate.sent", "business_id": OTHER_BUSINESS, "data": {}}).encode()
+    assert post(wave, WEBHOOK_SECRET, body=body) == 200
+    assert Delivery.objects.get().connection == other
+    assert [verified for each in (wave, other) for _, verified, _ in shown(each)] == [True, True]
 
 
 @pytest.mark.usefixtures("no_counts")
 def test_a_stale_delivery_tells_how_far_it_was_off_and_does_not_count_as_verified(wave_connection: Make) -> None:
     assert post(wave_connection(), WEBHOOK_SECRET, late=400) == 401
     row = Intake.objects.get()
-    assert (row.verified_at, row.skew, round((row.stale_skew or 0) / 10), row.stale_signed) == (None, None, -40, 1)
+    assert (Delivery.objects.count(), round((row.stale_skew or 0) / 10), row.stale_signed) == (0, -40, 1)
 
 
 def test_our_own_test_delivery_is_stored_ignored_and_proves_nothing_of_the_sender(wave_connection: Make) -> None:
@@ -91,7 +124,7 @@ def test_our_own_test_delivery_is_stored_ignored_and_proves_nothing_of_the_sende
     assert post(wave, WEBHOOK_SECRET, body=registry.SOURCES["wave"].sample(BUSINESS, "test-1")) == 200
     delivery = Delivery.objects.get()
     assert (delivery.event_type, delivery.decision, delivery.reason, delivery.job_ids) == ("connector.test", "ignored", "by_name", [])
-    assert Intake.objects.get().verified_at is None
+    assert (delivery.secret, delivery.skew, [verified for _, verified, _ in shown(wave)]) == ("", None, [False])
 
 
 def test_set_up_mode_ends_by_itself_and_shows_the_probe(wave_connection: Make) -> None:

@@ -29,7 +29,7 @@ SYSTEM = System(
         AuthKind(
             "api_token",
             settings=(
-                Setting("site", required=True, pattern=oauth.LABEL, advice='Enter "acme" for acme.atlassian.net.'),
+                Setting("site", required=True, pattern=oauth.LABEL, advice='Enter "acme" for acme.atlassian.net.', place=True),
                 Setting("email", required=True, pattern=r"[^@\s:]+@[^@\s:]+", advice="Enter the e-mail of the token's owner."),
             ),
             secrets=("api_token",),
@@ -39,7 +39,7 @@ SYSTEM = System(
         AuthKind(
             "oauth",
             settings=(
-                Setting("cloud_id", pattern=oauth.CLOUD_ID, advice="Leave it empty: Connect asks which site, and fills it in."),
+                Setting("cloud_id", pattern=oauth.CLOUD_ID, advice="Leave it empty: Connect asks which site, and fills it in.", place=True),
                 Setting("client_id", required=True, advice="Copy it from the app's page in the developer console."),
                 Setting("create_fields", of=bool, advice="Ask for the right to create custom fields, so that provisioning can."),
             ),

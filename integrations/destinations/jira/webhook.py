@@ -191,8 +191,8 @@ def _header(headers: Mapping[str, str], wanted: str) -> str:
 def parse(body: bytes) -> Hint | None:
     """Return what a delivery says happened; None when it cannot be read, or names no event."""
     payload = _payload(body)
-    event = payload.get("webhookEvent")
-    if not isinstance(event, str) or not re.fullmatch(r"[A-Za-z0-9_:.-]{1,100}", event):
+    event = _name(payload, "webhookEvent")
+    if not event:
         return None
     if event not in EVENTS:
         return Hint(event, known=any(fnmatchcase(event, pattern) for pattern in IGNORED))
@@ -203,9 +203,28 @@ def parse(body: bytes) -> Hint | None:
         # We never delete an issue, and never move one to another project.
         return Hint(event, issue, "deleted", ISSUES, actor, ours=False)
     changed = frozenset(_changed(payload))
-    if changed & MOVED_FIELDS or payload.get("issue_event_type_name") == "issue_moved":
+    if changed & MOVED_FIELDS or _name(payload, "issue_event_type_name") == "issue_moved":
         return Hint(event, issue, "moved", KINDS, actor, ours=False)
     return Hint(event, issue, "status", STATUS, actor) if "status" in changed else Hint(event, issue, actor=actor)
+
+
+def essence(body: bytes) -> bytes:
+    """Return the part of a body that `parse` reads, as JSON: ids and the names of event and fields, but no values."""
+    payload = _payload(body)
+    found = {
+        "webhookEvent": _name(payload, "webhookEvent"),
+        "issue_event_type_name": _name(payload, "issue_event_type_name"),
+        "issue": {"id": _id_of(payload)},
+        "user": {"accountId": _actor(payload)},
+        "changelog": {"items": [{"field": name} for name in sorted(set(_changed(payload)))]},
+    }
+    return json.dumps(found).encode()
+
+
+def _name(payload: Mapping[str, Any], key: str) -> str:
+    """Return a name of Jira's own, "" for what is none."""
+    found = payload.get(key)
+    return found if isinstance(found, str) and re.fullmatch(r"[A-Za-z0-9_:.-]{1,100}", found) else ""
 
 
 def _payload(body: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from integrations.http import Answer, ApiClient
 
 __all__ = ["ACCESS", "CONSENT", "SYSTEM", "ZendeskDestination", "places", "unauthorized"]
 
-_SUBDOMAIN = Setting("subdomain", required=True, pattern=SUBDOMAIN, advice="Enter acme for acme.zendesk.com.")
+_SUBDOMAIN = Setting("subdomain", required=True, pattern=SUBDOMAIN, advice="Enter acme for acme.zendesk.com.", place=True)
 _CLIENT = (
     Setting("client_id", required=True, advice="Admin Center > Apps and integrations > APIs > OAuth clients: the unique identifier."),
     Setting("scope", pattern=r"[a-z_]+(:[a-z]+)?( [a-z_]+(:[a-z]+)?)*", advice='Scopes with blanks between; empty means "read write".'),

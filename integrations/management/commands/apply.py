@@ -17,7 +17,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--prune", action="store_true", help="disable what the file does not name; nothing is deleted")
+        parser.add_argument(
+            "--prune", action="store_true", help="pause the routes and mark the connections that the file does not name; nothing is deleted"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]

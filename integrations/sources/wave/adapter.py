@@ -25,6 +25,7 @@ _BUSINESS_ID = Setting(
     # A uuid, or base64 of "Business:<uuid>".
     pattern=r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|QnVzaW5lc3M6[A-Za-z0-9+/]{48}",
     advice="Give the business's GraphQL id (QnVzaW5lc3M6...) or its uuid; it may be left out while only one business is granted.",
+    place=True,
 )
 _CLIENT_ID = Setting("client_id", required=True, advice="Copy the Client ID from Manage Applications in Wave's developer portal.")
 
