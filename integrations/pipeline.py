@@ -16,11 +16,11 @@ from audit import ledger
 from audit.ledger import Claim
 from audit.models import Attempt, SyncJob
 from audit.states import Ending, Outcome
-from integrations import asking, bindings, changes, converge, oauth, systems
+from integrations import asking, bindings, changes, converge, dependants, oauth, systems
 from integrations.bindings import ClaimLost
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Transient, Unmappable
 from integrations.core.ports import Source
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Snapshot, number_of, record_key
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Changed, Snapshot, number_of, record_key
 from integrations.models import Connection, Route
 from integrations.recording import AttemptRecorder
 
@@ -77,11 +77,12 @@ def _run(this: Run) -> None:
             return
         snapshot = _read(reader, this.claim.jobs)
     except (ConnectorError, Misconfigured) as error:
-        _stop(this.source.pk, _named(error))
+        stop(this.source.pk, named(error))
         for job, attempt in this.pairs:
-            _fail(this, job, attempt, _named(error))
+            _fail(this, job, attempt, named(error))
         return
     _note(this, snapshot)
+    _note_customers(this, snapshot)
     routes = Route.objects.select_related("destination").in_bulk({job.route_id for job in this.claim.jobs})
     for job, attempt in this.pairs:
         _run_job(this, job, attempt, routes.get(job.route_id), snapshot)
@@ -99,6 +100,17 @@ def _note(this: Run, snapshot: Snapshot) -> None:
         routes = asking.routes_of(this.source)
         asks = [ask for route in routes for ask in asking.customers_of(this.source, route, [snapshot.invoice.customer.key])]
         if ledger.request([ask for ask in asks if ask.identity not in taken]).jobs:
+            ledger.wake()
+
+
+def _note_customers(this: Run, snapshot: Snapshot) -> None:
+    """Remember what the read customers are called, and ask for the open invoices that show them as they were."""
+    met = [snapshot.customer, snapshot.invoice.customer if snapshot.invoice else None]
+    customers = {one.key: Changed(one.key, one.modified_at, shown=one.shown) for one in met if one is not None}
+    taken = {(job.route_id, job.kind, job.key) for job in this.claim.jobs}
+    with transaction.atomic():
+        asks = [ask for ask in dependants.note(this.source, customers.values()) if ask.identity not in taken]
+        if ledger.request(asks).jobs:
             ledger.wake()
 
 
@@ -134,10 +146,10 @@ def _run_job(this: Run, job: SyncJob, attempt: Attempt, route: Route | None, sna
     except ClaimLost:
         log.warning("job %s was given to another worker; this one stops without writing", job.pk)
     except (ConnectorError, Misconfigured) as error:
-        _stop(route.destination_id, _named(error), job)
-        if _concerns_all(_named(error)):
-            this.stopped[route.destination_id] = _named(error)
-        _fail(this, job, attempt, _named(error))
+        stop(route.destination_id, named(error), job)
+        if _concerns_all(named(error)):
+            this.stopped[route.destination_id] = named(error)
+        _fail(this, job, attempt, named(error))
     except DatabaseError:
         raise
     except Exception as error:
@@ -207,12 +219,12 @@ def _concerns_all(error: ConnectorError) -> bool:
     return isinstance(error, Disconnected) or (isinstance(error, Transient) and error.scope == "connection")
 
 
-def _named(error: ConnectorError | Misconfigured) -> ConnectorError:
+def named(error: ConnectorError | Misconfigured) -> ConnectorError:
     """An account that is set up wrongly waits for a person, like one whose grant is dead."""
     return error if isinstance(error, ConnectorError) else Disconnected(str(error), code="misconfigured")
 
 
-def _stop(connection_id: int, error: ConnectorError, job: SyncJob | None = None) -> None:
+def stop(connection_id: int, error: ConnectorError, job: SyncJob | None = None) -> None:
     """Hold what the error says it covers: a dead grant or a limit concerns more than one job."""
     if isinstance(error, Disconnected):
         oauth.mark_disconnected(Connection.objects.get(pk=connection_id), str(error))
