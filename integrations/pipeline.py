@@ -109,9 +109,7 @@ def _note_customers(this: Run, snapshot: Snapshot) -> None:
     customers = {one.key: Changed(one.key, one.modified_at, shown=one.shown) for one in met if one is not None}
     taken = {(job.route_id, job.kind, job.key) for job in this.claim.jobs}
     with transaction.atomic():
-        asks = [ask for ask in dependants.note(this.source, customers.values()) if ask.identity not in taken]
-        if ledger.request(asks).jobs:
-            ledger.wake()
+        asking.request(ask for ask in dependants.note(this.source, customers.values()) if ask.identity not in taken)
 
 
 def _read(reader: Source, jobs: Sequence[SyncJob]) -> Snapshot:

@@ -12,7 +12,6 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from audit import ledger
 from audit.ledger import Ask
 from audit.models import Hold
 from integrations import asking, dependants, pipeline, registry, systems
@@ -25,7 +24,6 @@ OVERLAP = timedelta(minutes=5)
 LEASE = timedelta(minutes=5)  # more than a poll may take; renewed with each page that is stored
 SLACK = timedelta(seconds=5)  # the minute's tick comes a little early or late
 STEP_BACK = timedelta(seconds=1)  # records of one moment may lie on two pages, and whether `after` includes it is not known
-MOST_ASKS = 200  # in one statement: SQLite takes no more than 1,000 terms
 PATIENCE = 5  # times that a call waits for a free slot, half a second to one each
 
 AskPage = Callable[[datetime, int], Listing]
@@ -220,7 +218,7 @@ def _store(this: Poll, records: Sequence[Changed]) -> None:
         mine = Watermark.objects.filter(pk=row.pk, lease_owner=row.lease_owner)
         if not mine.update(reached=row.reached, asked=row.asked, lease_until=now + LEASE):
             raise LeaseLost
-        _request([ask for one in news for ask in _asks(this, one)] + _dependants(this, records))
+        asking.request([ask for one in news for ask in _asks(this, one)] + _dependants(this, records))
 
 
 def _stale(this: Poll, records: Sequence[Changed]) -> list[Changed]:
@@ -254,15 +252,3 @@ def _asks(this: Poll, one: Changed) -> list[Ask]:
 
 def _dependants(this: Poll, records: Iterable[Changed]) -> list[Ask]:
     return dependants.note(this.source, records) if this.row.kind == CUSTOMER else []
-
-
-def _request(asks: Iterable[Ask]) -> None:
-    """Request each job once, own ones before derived ones."""
-    wanted: dict[tuple[int, str, str], Ask] = {}
-    for ask in sorted(asks, key=lambda ask: ask.derived):
-        wanted.setdefault(ask.identity, ask)
-    each = list(wanted.values())
-    for start in range(0, len(each), MOST_ASKS):
-        ledger.request(each[start : start + MOST_ASKS])
-    if each:
-        ledger.wake()
