@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from pytest_django import Settings
 from audit import ledger
 from audit.models import Hold, SyncJob
 from audit.states import State
-from integrations import limits, pausing, pipeline, polling, tasks
+from integrations import health, limits, pausing, pipeline, polling, tasks
 from integrations.core.errors import Disconnected, Rejected, Transient
 from integrations.core.records import Changed, Listing
 from integrations.models import Binding, Connection, FieldMapping, Intake, Route, Watermark
@@ -285,7 +286,11 @@ def test_a_worker_that_vanished_gives_the_poll_back_when_its_lease_ends(
 
 def test_a_lease_that_was_taken_over_stores_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
     wave.put_invoice("1", modified_at=at(1))
-    wave.after_page = lambda: Watermark.objects.update(lease_owner="another") and None
+
+    def take_over() -> None:
+        Watermark.objects.update(lease_owner="another")
+
+    wave.after_page = take_over
     poll_at(clock, 2)
     assert (SyncJob.objects.count(), mark("invoice").reached, mark("invoice").lease_owner) == (0, NOON, "another")
 
@@ -334,7 +339,7 @@ def test_it_waits_a_moment_for_a_free_slot(
         slept.append(seconds)
         wave.down = None
 
-    monkeypatch.setattr(polling.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     poll_at(clock, 2)
     assert (slept, asked()) == ([1.0], [("wave-to-jira", "invoice", "1")])
 
@@ -423,3 +428,20 @@ def test_a_read_that_meets_the_new_name_asks_too(
     run()
     assert ("wave-to-jira", "invoice", "1") in asked()
     assert ("wave-to-jira", "invoice", "2") not in asked()
+
+
+# --- What is told of it -------------------------------------------------------------------------------------------
+
+
+def test_health_tells_how_the_polls_do(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    poll_at(clock, 0)
+    assert told(to_jira.source) == [("ok", "just now"), ("ok", "just now")]
+    wave.down = Transient("POST graphql: 500", code="server_error")
+    poll_at(clock, 3)
+    assert told(to_jira.source) == [("warning", "3 min ago: POST graphql: 500")] * 2
+    clock.move_to(at(20), tick=False)
+    assert told(to_jira.source) == [("warning", "20 min ago")] * 2
+
+
+def told(source: Connection) -> list[tuple[str, str]]:
+    return [(line.level, line.detail) for line in health.of(source).work if line.name.startswith("poll")]
