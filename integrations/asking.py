@@ -6,11 +6,30 @@ from typing import Any
 from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
+from audit import ledger
 from audit.ledger import Ask
 from integrations import registry
 from integrations.core.events import Event
 from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, record_key
 from integrations.models import Binding, Connection, Route
+
+MOST_ASKS = 200  # in one statement: SQLite takes no more than 1,000 terms
+
+
+def request(asks: Iterable[Ask]) -> int:
+    """Request each job once, own ones before derived ones, wake the workers, and return how many jobs that are.
+
+    Call inside a transaction; for asks in any number.
+    """
+    wanted: dict[tuple[int, str, str], Ask] = {}
+    for one in sorted(asks, key=lambda ask: ask.derived):
+        wanted.setdefault(one.identity, one)
+    each = list(wanted.values())
+    for start in range(0, len(each), MOST_ASKS):
+        ledger.request(each[start : start + MOST_ASKS])
+    if each:
+        ledger.wake()
+    return len(each)
 
 
 def routes_of(source: Connection, *, invoice_key: str = "") -> QuerySet[Route]:

@@ -105,11 +105,19 @@ def done(row: Binding, document: Document, written: Written, digests: Mapping[st
     kept = {name: digest for name, digest in digests.items() if name not in written.dropped}
     row.hashes = {**row.hashes, **kept} if document.partial else kept
     row.facts = {**row.facts, **written.facts}
-    row.source_modified_at = document.modified_at or row.source_modified_at
+    # A part says nothing of the rest: an organization that an invoice made with its name only is not up to date yet.
+    row.source_modified_at = (None if document.partial else document.modified_at) or row.source_modified_at
     row.written_at, row.job_id = timezone.now(), writer.job.pk
     with transaction.atomic():
         row.save(update_fields=["remote_id", "hashes", "facts", "source_modified_at", "written_at", "job_id"])
         _settle(row, Binding.State.BOUND)
+
+
+def note_modified(row: Binding, document: Document) -> None:
+    """Remember that the record's newest change left this object as it is, so that no poll asks for it again."""
+    if document.modified_at and not document.partial and row.source_modified_at != document.modified_at:
+        row.source_modified_at = document.modified_at
+        Binding.objects.filter(pk=row.pk).update(source_modified_at=document.modified_at)
 
 
 def _settle(row: Binding, state: str) -> None:

@@ -106,6 +106,7 @@ def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) ->
     vanished = () if document.partial or row is None else tuple(name for name in row.hashes if name not in wanted and name != PARENT)
     changed = changed_fields(wanted, row.hashes if row else {}) | frozenset(vanished)
     if row is not None and row.state == Binding.State.BOUND and not changed and not arrival.writer.job.force:
+        bindings.note_modified(row, document)
         arrival.results.add("unchanged")
         return
     full = replace(document, fields={**document.fields, **dict.fromkeys(vanished)})

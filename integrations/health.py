@@ -15,8 +15,9 @@ from django.utils import timezone
 from audit.models import Hold, SyncJob
 from audit.states import State
 from integrations import oauth, refreshing, registry, remote_webhooks, systems, webhook_secrets
-from integrations.models import Connection, Credential, Delivery, Intake, Route, WebhookSecret
+from integrations.models import Connection, Credential, Delivery, Intake, Route, Watermark, WebhookSecret
 
+POLL_LATE = timedelta(minutes=10)
 CHECK_EVERY = timedelta(hours=1)
 SILENT_AFTER = timedelta(hours=3)  # without a successful call, though one is made every hour
 WARN_BEFORE = timedelta(days=90)  # of a way in that ends
@@ -220,6 +221,8 @@ def _checks(connection: Connection, now: datetime) -> Iterator[Line]:
 def _work(connection: Connection, now: datetime) -> Iterator[Line]:
     yield _jobs(connection)
     yield from (_hold(row, now) for row in _holds(connection, now))
+    polled = Watermark.objects.filter(connection__in=Route.objects.filter(source=connection).values("source"))
+    yield from (_poll(row, now) for row in polled.order_by("kind"))
 
 
 def _jobs(connection: Connection) -> Line:
@@ -245,6 +248,18 @@ def _holds(connection: Connection, now: datetime) -> Iterable[Hold]:
 def _hold(row: Hold, now: datetime) -> Line:
     until = "until somebody ends it" if row.until is None else f"until {moment(row.until, now)}"
     return Line("hold", Level.NOTE if row.until else Level.WARNING, f"{row.scope.partition(':')[0]}: {row.reason}, {until}")
+
+
+def _poll(row: Watermark, now: datetime) -> Line:
+    """Say when a kind of record was polled to the end last, and what stands in the way."""
+    last = "never yet" if row.polled_at is None else moment(row.polled_at, now)
+    if row.due_at < now - POLL_LATE:
+        return Line(f"poll: {row.kind}", Level.WARNING, last, "None is made: see whether a worker runs, and what else is told here.")
+    if row.problem:
+        return Line(
+            f"poll: {row.kind}", Level.WARNING, f"{last}: {row.problem}", "It is tried again by itself; nothing is missed meanwhile."
+        )
+    return Line(f"poll: {row.kind}", Level.OK, last)
 
 
 # --- Its webhook -----------------------------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ from audit import ledger
 from audit.ledger import Claim
 from audit.models import Attempt, SyncJob
 from audit.states import Ending, Outcome
-from integrations import asking, bindings, changes, converge, oauth, systems
+from integrations import asking, bindings, changes, converge, dependants, oauth, systems
 from integrations.bindings import ClaimLost
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Transient, Unmappable
 from integrations.core.ports import Source
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Snapshot, number_of, record_key
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Changed, Snapshot, number_of, record_key
 from integrations.models import Connection, Route
 from integrations.recording import AttemptRecorder
 
@@ -75,10 +75,11 @@ def _run(this: Run) -> None:
         if snapshot is None:
             return
         _note(this, snapshot)
+        _note_customers(this, snapshot)
     except Exception as error:
-        told = _stop(this.source, auth, _told(error, this.claim.jobs[0]))
+        known = stop(this.source, auth, told(error, f"job {this.claim.jobs[0].pk}"))
         for job, attempt in this.pairs:
-            _fail(this, job, attempt, told)
+            _fail(this, job, attempt, known)
         return
     routes = Route.objects.select_related("destination").in_bulk({job.route_id for job in this.claim.jobs})
     for job, attempt in this.pairs:
@@ -98,6 +99,15 @@ def _note(this: Run, snapshot: Snapshot) -> None:
         asks = [ask for route in routes for ask in asking.customers_of(this.source, route, [snapshot.invoice.customer.key])]
         if ledger.request([ask for ask in asks if ask.identity not in taken]).jobs:
             ledger.wake()
+
+
+def _note_customers(this: Run, snapshot: Snapshot) -> None:
+    """Remember what the read customers are called, and ask for the open invoices that show them as they were."""
+    met = [snapshot.customer, snapshot.invoice.customer if snapshot.invoice else None]
+    customers = {one.key: Changed(one.key, one.modified_at, shown=one.shown) for one in met if one is not None}
+    taken = {(job.route_id, job.kind, job.key) for job in this.claim.jobs}
+    with transaction.atomic():
+        asking.request(ask for ask in dependants.note(this.source, customers.values()) if ask.identity not in taken)
 
 
 def _read(this: Run, auth: systems.ConnectionAuth) -> Snapshot | None:
@@ -142,10 +152,10 @@ def _run_job(this: Run, job: SyncJob, attempt: Attempt, route: Route | None, sna
     except ClaimLost:
         log.warning("job %s was given to another worker; this one stops without writing", job.pk)
     except Exception as error:
-        told = _stop(route.destination, auth, _told(error, job), job)
-        if _concerns_all(told):
-            this.stopped[route.destination_id] = told
-        _fail(this, job, attempt, told)
+        known = stop(route.destination, auth, told(error, f"job {job.pk}"), job)
+        if _concerns_all(known):
+            this.stopped[route.destination_id] = known
+        _fail(this, job, attempt, known)
 
 
 def _with_history(this: Run, job: SyncJob, snapshot: Snapshot) -> Snapshot:
@@ -207,7 +217,7 @@ def _concerns_all(error: ConnectorError) -> bool:
     return isinstance(error, Disconnected) or (isinstance(error, Transient) and error.scope == "connection")
 
 
-def _told(error: Exception, job: SyncJob) -> ConnectorError:
+def told(error: Exception, about: object) -> ConnectorError:
     """Return what an exception means for its job; what the database says is raised on, for the lease then brings the job back.
 
     An account that is set up wrongly waits for a person, like one whose grant is dead. A defect of ours must not take
@@ -220,11 +230,11 @@ def _told(error: Exception, job: SyncJob) -> ConnectorError:
     if isinstance(error, Misconfigured):
         return Disconnected(str(error), code="misconfigured")
     place = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("job %s met a defect: %s in %s:%s", job.pk, type(error).__name__, place.name, place.lineno)
+    log.error("%s met a defect: %s in %s:%s", about, type(error).__name__, place.name, place.lineno)
     return Transient("a defect in this product; the log names its place", code="internal_error")
 
 
-def _stop(connection: Connection, auth: systems.ConnectionAuth, error: ConnectorError, job: SyncJob | None = None) -> ConnectorError:
+def stop(connection: Connection, auth: systems.ConnectionAuth, error: ConnectorError, job: SyncJob | None = None) -> ConnectorError:
     """Hold what the error says it covers and return how it stands then: a dead grant or a limit concerns more than one job.
 
     An account that was connected again since its credentials were read is let be: the job is to try those.

@@ -3,13 +3,14 @@
 from django.apps import apps
 
 SWEEP, BEAT, HEALTH, REFRESH = "sweep due jobs", "heartbeat", "ping accounts", "refresh tokens"
-WEBHOOKS = "jira webhooks"
+WEBHOOKS, POLL = "jira webhooks", "poll sources"
 
 
 def ensure_schedules() -> None:
     """Create or mend our schedules; safe to repeat."""
     schedule = apps.get_model("django_q", "Schedule")
-    tasks = ((SWEEP, "sweep", 1), (BEAT, "beat", 1), (HEALTH, "ping", 1), (REFRESH, "refresh", 1), (WEBHOOKS, "keep_webhooks", 60))
+    often = ((SWEEP, "sweep"), (BEAT, "beat"), (HEALTH, "ping"), (REFRESH, "refresh"), (POLL, "poll"))
+    tasks = [(name, task, 1) for name, task in often] + [(WEBHOOKS, "keep_webhooks", 60)]
     for name, task, minutes in tasks:
         # I: every so many minutes
         values = {"func": f"integrations.tasks.{task}", "schedule_type": "I", "minutes": minutes, "repeats": -1}

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.conf import settings
 
 from audit import ledger
-from integrations import health, keys, pipeline, refreshing, remote_webhooks
+from integrations import health, keys, pipeline, polling, refreshing, remote_webhooks
 
 
 def sync(job_ids: Sequence[str] = ()) -> None:
@@ -24,6 +24,12 @@ def sweep() -> None:
     ledger.drop_ended_holds()
     ledger.unblock()
     pipeline.drain(started_by="sweep", budget=settings.JOB_BUDGET / 2)
+
+
+def poll() -> None:
+    """Ask the sources whose poll is due for what changed."""
+    keys.check_once()
+    polling.poll_due(budget=settings.JOB_BUDGET / 2)
 
 
 def refresh() -> None:

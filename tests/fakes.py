@@ -10,7 +10,7 @@ from typing import Any
 from integrations.core.documents import Bound, Document, Link, Value, Written
 from integrations.core.errors import Missing
 from integrations.core.ports import Account, Check, Plan, Shape, Step, Trace
-from integrations.core.records import Business, Customer, Invoice, Money, Payment, Snapshot, number_of, record_key
+from integrations.core.records import Business, Changed, Customer, Invoice, Listing, Money, Payment, Snapshot, number_of, record_key
 from integrations.http import ApiClient
 from integrations.registry import DestinationEntry, SourceEntry
 
@@ -36,6 +36,23 @@ class FakeWave:
     failures: list[Exception] = field(default_factory=list)
     down: Exception | None = None
     after_read: Hook = nothing
+    pages: list[tuple[str, datetime, int]] = field(default_factory=list)
+    page_size: int = 100
+    after_page: Hook = nothing
+
+    def page(self, kind: str, after: datetime, page: int) -> Listing:
+        """Return a page of what was modified after a moment, as it stands now; `pages` lists what was asked for."""
+        self.pages.append((kind, after, page))
+        if self.down is not None:
+            raise self.down
+        records: list[Changed] = [Changed(one.key, one.modified_at, shown=one.shown) for one in self.customers.values()]
+        if kind == "invoice":
+            records = [Changed(one.key, one.modified_at, customer=one.customer.key) for one in self.invoices.values()]
+        found = sorted((one for one in records if one.modified_at > after), key=lambda one: one.modified_at)
+        start = (page - 1) * self.page_size
+        shown = Listing(tuple(found[start : start + self.page_size]), len(found) > start + self.page_size)
+        self.after_page()
+        return shown
 
     def key(self, kind: str, number: str) -> str:
         """Return the key of a record of this business."""
@@ -117,6 +134,14 @@ class FakeWaveSource:
         key = self.wave.key("payment", payment)
         owners = [number for number, invoice in self.wave.invoices.items() if key in [paid.key for paid in invoice.payments]]
         return owners[0] if owners else ""
+
+    def changed_customers(self, after: datetime, page: int) -> Listing:
+        """Return a page of the customers that changed."""
+        return self.wave.page("customer", after, page)
+
+    def changed_invoices(self, after: datetime, page: int) -> Listing:
+        """Return a page of the invoices that changed."""
+        return self.wave.page("invoice", after, page)
 
     def ping(self) -> list[Check]:
         """Report that all is well."""
@@ -251,22 +276,30 @@ class FakeDestination:
         fields = {"number": invoice.number, "status": invoice.status, "due": invoice.due.amount, **self._mapped("invoice")}
         if owner:
             fields["organization"] = owner
-        return self._document("record", invoice.key, fields, trace, owner, invoice.created_at)
+        return self._document("record", invoice.key, fields, trace, owner, invoice.created_at, invoice.modified_at)
 
     def _payments(self, invoice: Invoice, trace: Trace) -> list[Document]:
         if "payment" not in self.plan.kinds:
             return []
         parent = Link("record", invoice.key)
         return [
-            self._document("payment", paid.key, {"amount": paid.amount.amount}, trace, parent, paid.created_at) for paid in invoice.payments
+            self._document("payment", paid.key, {"amount": paid.amount.amount}, trace, parent, paid.created_at, invoice.modified_at)
+            for paid in invoice.payments
         ]
 
     def _document(
-        self, kind: str, key: str, fields: Mapping[str, Value], trace: Trace, parent: Link | None, born: datetime | None
+        self,
+        kind: str,
+        key: str,
+        fields: Mapping[str, Value],
+        trace: Trace,
+        parent: Link | None,
+        born: datetime | None,
+        modified_at: datetime,
     ) -> Document:
         lags, upsert = self.remote.find_lags, self.remote.upsert
         return Document(
-            kind, key, fields, _sent_along(trace), parent=parent, upsert=upsert, find_lags=lags, modified_at=MODIFIED, created_at=born
+            kind, key, fields, _sent_along(trace), parent=parent, upsert=upsert, find_lags=lags, modified_at=modified_at, created_at=born
         )
 
     def _mapped(self, kind: str) -> dict[str, str]:

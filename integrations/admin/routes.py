@@ -1,9 +1,9 @@
 """The browser's pages for routes: what goes where, under which names, and whether it goes now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
@@ -11,12 +11,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 
 from audit.admin import badge, short_time
-from integrations import configuration, pausing, provision, registry
+from integrations import configuration, pausing, provision, registry, remapping
 from integrations.admin.forms import OPTION, EndsForm, FieldMappingForm, RouteForm, StatusMappingForm, route_form
 from integrations.core.errors import ConnectorError, Misconfigured
 from integrations.core.ports import Step
+from integrations.core.records import INVOICE, KINDS
 from integrations.models import Connection, FieldMapping, Route, StatusMapping
 from integrations.models.secrets import WrongKeyError
 
@@ -94,6 +96,16 @@ class RouteAdmin(admin.ModelAdmin[Route]):
         if not change:
             configuration.new_route_rows(obj)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Store the mappings, and offer to run the records again that those which changed have filled."""
+        super().save_related(request, form, formsets, change)
+        kinds = sorted(_touched(formsets))
+        count = len(remapping.bound(form.instance, kinds)) if change and kinds else 0
+        if count:
+            address = f"{_page('rerun', form.instance)}?{urlencode([('kind', kind) for kind in kinds])}"
+            words = '<a href="{}">Run the {} records this touches again</a>: until then they hold what the old mappings say.'
+            self.message_user(request, format_html(words, address, count), messages.WARNING)
+
     def delete_model(self, request: HttpRequest, obj: Route) -> None:
         """Delete a route that mirrors nothing, with its pause."""
         pausing.resume(obj)
@@ -106,11 +118,12 @@ class RouteAdmin(admin.ModelAdmin[Route]):
     # --- Pages
 
     def get_urls(self) -> list[URLPattern]:
-        """Add pause, resume and provision to the pages."""
+        """Add pause, resume, provision and running again to the pages."""
         views: dict[str, Callable[[HttpRequest, str], HttpResponse]] = {
             "pause": self.pause_view,
             "resume": self.resume_view,
             "provision": self.provision_view,
+            "rerun": self.rerun_view,
         }
         own = [
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"integrations_route_{name}")
@@ -144,6 +157,25 @@ class RouteAdmin(admin.ModelAdmin[Route]):
         self.log_change(request, route, f"Route {words}")
         self.message_user(request, f"{route.slug} {words}")
         return HttpResponseRedirect(_page("change", route))
+
+    def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say how many records the named kinds have on this route; on POST ask for their jobs."""
+        route = self._route(request, object_id)
+        kinds = [kind for kind in request.GET.getlist("kind") if kind in KINDS]
+        if request.method == "POST":
+            count = remapping.run_again(route, kinds)
+            self.log_change(request, route, f"Ran {count} records again.")
+            self.message_user(request, f"{count} records of {route.slug} run again; only what differs is written.")
+            return HttpResponseRedirect(_page("change", route))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Run records of {route.slug} again",
+            "original": route,
+            "count": len(remapping.bound(route, kinds)),
+            "kinds": kinds,
+        }
+        return TemplateResponse(request, "admin/integrations/route/rerun.html", context)
 
     def provision_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what the destination lacks; create it on POST. Calls the vendor, so it is no part of a transaction."""
@@ -210,6 +242,16 @@ STEP_WORDS = {"by_hand": "by hand", "create": "to create"}
 def _refused() -> Any:
     """Return the number of a route's refused mappings as an expression."""
     return Count("field_mappings", filter=~Q(field_mappings__problem=""))
+
+
+def _touched(formsets: Iterable[Any]) -> set[str]:
+    """Return the kinds of job whose documents the changed, new and removed mappings fill."""
+    rows = [
+        row
+        for formset in formsets
+        for row in (*formset.new_objects, *(one for one, _ in formset.changed_objects), *formset.deleted_objects)
+    ]
+    return {remapping.JOBS[row.kind] if isinstance(row, FieldMapping) else INVOICE for row in rows}
 
 
 def _page(name: str, route: Route) -> str:

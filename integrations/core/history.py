@@ -21,6 +21,7 @@ WORDS = {
     "PAID": "paid",
     "OVERPAID": "overpaid",
 }
+SETTLED = (WORDS["PAID"], WORDS["OVERPAID"])
 STATE_LENGTH, TEXT_LENGTH, METHOD_LENGTH = 200, 255, 64
 
 
@@ -46,6 +47,11 @@ def changes_of(invoice: Invoice, business_timezone: str) -> list[NewChange]:
     """Return the entry of the invoice and one per payment; dates in the texts are in the business's zone."""
     zone = zone_of(business_timezone)
     return [_of_invoice(invoice, zone), *(_of_payment(invoice, payment, zone) for payment in invoice.payments)]
+
+
+def is_settled(state: str) -> bool:
+    """Tell whether an invoice's entry of this state says that nothing is due any more."""
+    return state.partition("|")[0] in SETTLED
 
 
 def _of_invoice(invoice: Invoice, zone: ZoneInfo) -> NewChange:

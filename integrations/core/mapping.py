@@ -51,7 +51,7 @@ def fill(rules: Sequence[FieldRule], context: Mapping[str, Any]) -> tuple[dict[s
     with translation.override(None):
         for rule in rules:
             template, value = _filled(rule, context, known)
-            (sent_along if _mentions_trace(template) else compared)[rule.target] = value
+            (sent_along if _mentions(template, "trace.") else compared)[rule.target] = value
     return compared, sent_along
 
 
@@ -82,8 +82,20 @@ def _only_variable(template: Template) -> FilterExpression | None:
     return parts[0].filter_expression if len(parts) == 1 and isinstance(parts[0], VariableNode) else None
 
 
-def _mentions_trace(template: Template) -> bool:
-    return any(name.startswith("trace.") for expression, _ in _expressions(template.nodelist) for name in _names(expression))
+def _mentions(template: Template, group: str) -> bool:
+    return any(name.startswith(group) for expression, _ in _expressions(template.nodelist) for name in _names(expression))
+
+
+def shows_customer(rules: Iterable[FieldRule]) -> bool:
+    """Tell whether any of the templates names something of the customer; a template with a mistake names nothing."""
+    return any(_mentions_customer(rule.template) for rule in rules)
+
+
+def _mentions_customer(template: str) -> bool:
+    try:
+        return _mentions(_compiled(template), "customer.")
+    except (TemplateSyntaxError, RecursionError):
+        return False
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------------------

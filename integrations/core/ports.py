@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from integrations.core.documents import Bound, Document, Written
-from integrations.core.records import Snapshot
+from integrations.core.records import Listing, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,12 @@ class Source(Protocol):
 
     def invoice_of_payment(self, payment: str) -> str:
         """Return the number of the invoice a payment belongs to, "" when there is no such payment."""
+
+    def changed_customers(self, after: datetime, page: int) -> Listing:
+        """Return a page (from 1) of the customers modified after a moment, the oldest change first. Raises ConnectorError."""
+
+    def changed_invoices(self, after: datetime, page: int) -> Listing:
+        """Return a page (from 1) of the invoices modified after a moment, the oldest change first. Raises ConnectorError."""
 
     def ping(self) -> list[Check]:
         """Prove the credentials against real resources; a failed check is returned, not raised."""

@@ -20,6 +20,11 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
+def shown_digest(name: str, email: str, display_id: str) -> str:
+    """Return a digest of what other records' documents show of a customer."""
+    return hashlib.sha256("\0".join((name, email, display_id)).encode()).hexdigest()[:20]
+
+
 def kind_of(key: str) -> str:
     """Return the kind of record that a key names."""
     return key.split(":")[2]
@@ -94,6 +99,11 @@ class Customer:
         return number_of(self.key)
 
     @property
+    def shown(self) -> str:
+        """A digest of what the documents of invoices show of the customer."""
+        return shown_digest(self.name, self.email, self.display_id)
+
+    @property
     def contact_name(self) -> str:
         """The contact person's name, or the customer's when none is given."""
         return " ".join(part for part in (self.first_name, self.last_name) if part) or self.name
@@ -153,6 +163,27 @@ class OpenInvoice:
     status: str
     due: Money
     due_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A line of a source's listing: a record, and when it changed last.
+
+    `customer` is the key of an invoice's customer; `shown` a customer's digest of what documents of others show of it.
+    """
+
+    key: str
+    modified_at: datetime
+    customer: str = ""
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a listing, and whether there are more."""
+
+    records: tuple[Changed, ...]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from integrations.models.connection import Connection, Credential, Intake, WebhookSecret
 from integrations.models.inbox import Delivery
 from integrations.models.keys import KeyCanary
-from integrations.models.memory import Binding, Change, RemoteShape, Slot
+from integrations.models.memory import Binding, Change, RemoteShape, ShownCustomer, Slot
 from integrations.models.route import FieldMapping, Route, StatusMapping
+from integrations.models.watermark import Watermark
 from integrations.models.webhook import RemoteWebhook
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "RemoteShape",
     "RemoteWebhook",
     "Route",
+    "ShownCustomer",
     "Slot",
     "StatusMapping",
+    "Watermark",
     "WebhookSecret",
 ]

@@ -85,6 +85,22 @@ class Change(models.Model):
         return self.text
 
 
+class ShownCustomer(models.Model):
+    """What a customer was called when it was last read or listed: invoices' documents show it too."""
+
+    source = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="shown_customers")
+    key = models.CharField(max_length=120)
+    digest = models.CharField(max_length=20, help_text="Of name, e-mail and display id.")
+    modified_at = models.DateTimeField(help_text="The customer's own time of change.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["source", "key"], name="one_row_per_shown_customer")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class RemoteShape(models.Model):
     """What is known of a destination account's set-up: fields, screens, workflow."""
 

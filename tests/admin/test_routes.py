@@ -8,7 +8,7 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from audit.models import Hold
+from audit.models import Hold, SyncJob
 from integrations import provision
 from integrations.core.errors import Disconnected
 from integrations.core.ports import Step
@@ -174,3 +174,33 @@ def test_the_list_asks_as_often_for_many_routes_as_for_one(
             client.get(LIST)
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 10
+
+
+# --- Records that a changed mapping touches -----------------------------------------------------------------------
+
+
+def test_a_changed_mapping_offers_to_run_its_records_again(route: Route) -> None:
+    FieldMapping.objects.create(route=route, kind="invoice", target="Total", template="{{ invoice.total }}")
+    for number in (7, 8):
+        binding_of(route, number)
+    browser = signed_in("Administrator")
+    answer = browser.post(page("change", route), form_of(route, **{"field_mappings-0-template": "{{ invoice.due }}"}), follow=True)
+    address = f"{page('rerun', route)}?kind=invoice"
+    assert f'<a href="{address}">Run the 2 records this touches again</a>' in answer.content.decode()
+    assert "2 records (invoice)" in browser.get(address).content.decode()
+    assert SyncJob.objects.count() == 0
+    browser.post(address)
+    assert sorted((job.kind, job.state) for job in SyncJob.objects.all()) == [("invoice", "pending")] * 2
+
+
+def test_saving_without_a_change_of_mappings_offers_nothing(route: Route) -> None:
+    FieldMapping.objects.create(route=route, kind="invoice", target="Total", template="{{ invoice.total }}")
+    binding_of(route, 7)
+    answer = signed_in("Administrator").post(page("change", route), form_of(route), follow=True)
+    assert "records this touches" not in answer.content.decode()
+
+
+def test_who_may_only_look_runs_nothing_again(route: Route) -> None:
+    binding_of(route, 7)
+    assert signed_in("Viewer").post(f"{page('rerun', route)}?kind=invoice").status_code == 403
+    assert SyncJob.objects.count() == 0

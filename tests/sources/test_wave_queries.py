@@ -14,6 +14,8 @@ def test_documents_are_found() -> None:
     assert sorted(DOCUMENTS) == [
         "BUSINESS",
         "BUSINESSES",
+        "CHANGED_CUSTOMERS",
+        "CHANGED_INVOICES",
         "CUSTOMER",
         "CUSTOMERS_PAGE",
         "INVOICE",

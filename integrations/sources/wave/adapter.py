@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Rejected, Transient
 from integrations.core.ports import Account, AuthKind, Check, Setting, System
-from integrations.core.records import OpenInvoice, Snapshot
+from integrations.core.records import Changed, Listing, OpenInvoice, Snapshot
 from integrations.core.zones import zone_of
 from integrations.http import ApiClient
 from integrations.sources.wave import mapping, queries
@@ -84,6 +84,18 @@ class WaveSource:
         uuid = self._business()
         found = self._client.invoice_of_payment(mapping.node_id(uuid), _node(uuid, "InvoicePayment", payment))
         return mapping.record_number(found, "Invoice")
+
+    def changed_customers(self, after: datetime, page: int) -> Listing:
+        """Return a page of the customers modified after a moment, the oldest change first; one request."""
+        uuid = self._business()
+        found = self._client.changed_customers(mapping.node_id(uuid), after.isoformat(), page)
+        return _parsed(lambda: _listing(found, mapping.changed_customer, uuid))
+
+    def changed_invoices(self, after: datetime, page: int) -> Listing:
+        """Return a page of the invoices modified after a moment, the oldest change first; one request."""
+        uuid = self._business()
+        found = self._client.changed_invoices(mapping.node_id(uuid), after.isoformat(), page)
+        return _parsed(lambda: _listing(found, mapping.changed_invoice, uuid))
 
     def ping(self) -> list[Check]:
         """Ask for the user, the business, a customer and an invoice; after a dead grant nothing more is asked."""
@@ -183,13 +195,25 @@ def _goes_on(page: dict[str, Any], lines: list[OpenInvoice]) -> bool:
     """Tell whether the next page may hold money due: the amounts fall, and this page has not reached 0."""
     if not lines or lines[-1].due.amount <= 0:
         return False
+    return _has_more(page, len(lines))
+
+
+def _has_more(page: dict[str, Any], lines: int) -> bool:
+    """Tell whether another page follows; where Wave does not say, a full one is followed by another."""
     info = page.get("pageInfo") or {}
     if info.get("totalPages") is None:
-        return len(lines) >= queries.PAGE_SIZE
+        return lines >= queries.PAGE_SIZE
     return bool(info["currentPage"] < info["totalPages"])
 
 
-def _parsed(read: Callable[[], Snapshot]) -> Snapshot:
+def _listing(page: dict[str, Any] | None, read: Callable[[dict[str, Any], str], Changed], uuid: str) -> Listing:
+    if page is None:
+        raise Transient("POST graphql: the business came without a list", code="bad_answer")
+    records = tuple(read(node, uuid) for node in nodes(page))
+    return Listing(records, bool(records) and _has_more(page, len(records)))
+
+
+def _parsed(read: Callable[[], T]) -> T:
     """Run the parsing; values in another form than the schema's are drift, and the record itself is not quoted."""
     try:
         return read()

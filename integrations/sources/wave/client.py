@@ -77,6 +77,17 @@ class WaveClient:
         found = self._ask(queries.OPEN_INVOICES, {"business": business, "customer": customer, "page": page})
         return _member(_member(found, "business"), "openInvoices")
 
+    def changed_customers(self, business: str, after: str, page: int) -> dict[str, Any] | None:
+        """Return one page of the customers modified after a moment (ISO 8601), the oldest change first."""
+        return self._changed(queries.CHANGED_CUSTOMERS, "customers", {"business": business, "after": after, "page": page})
+
+    def changed_invoices(self, business: str, after: str, page: int) -> dict[str, Any] | None:
+        """Return one page of the invoices modified after a moment (ISO 8601), the oldest change first."""
+        return self._changed(queries.CHANGED_INVOICES, "invoices", {"business": business, "after": after, "page": page})
+
+    def _changed(self, query: str, name: str, variables: Mapping[str, Any]) -> dict[str, Any] | None:
+        return _member(_member(self._ask(query, variables), "business"), name)
+
     def invoice_of_payment(self, business: str, payment: str) -> str:
         """Return the GraphQL id of the invoice that a payment belongs to, empty when there is no such payment."""
         found = self._ask(queries.INVOICE_OF_PAYMENT, {"business": business, "payment": payment}, (PAYMENT,))

@@ -14,6 +14,7 @@ from integrations.core.records import (
     PAYMENT,
     Address,
     Business,
+    Changed,
     Customer,
     Invoice,
     Money,
@@ -21,6 +22,7 @@ from integrations.core.records import (
     Payment,
     key_digest,
     record_key,
+    shown_digest,
 )
 from integrations.core.zones import zone_of
 
@@ -172,6 +174,18 @@ def invoice(node: Node, business: str) -> Invoice:
         pdf_url=_words(node, "pdfUrl"),
         payments=_payments(node, business),
     )
+
+
+def changed_customer(node: Node, business: str) -> Changed:
+    """Return a line of the listing of customers."""
+    shown = shown_digest(_words(node, "name"), _words(node, "email"), _words(node, "displayId"))
+    return Changed(record_key(business, CUSTOMER, _required_number(node, "Customer")), moment(node["modifiedAt"]), shown=shown)
+
+
+def changed_invoice(node: Node, business: str) -> Changed:
+    """Return a line of the listing of invoices."""
+    owner = record_key(business, CUSTOMER, _required_number(node["customer"], "Customer"))
+    return Changed(record_key(business, INVOICE, _required_number(node, "Invoice")), moment(node["modifiedAt"]), customer=owner)
 
 
 def open_invoice(node: Node) -> OpenInvoice:

@@ -64,6 +64,20 @@ INVOICE_OF_PAYMENT = (
     "query InvoiceOfPayment($business: ID!, $payment: ID!) { business(id: $business) { invoicePayment(id: $payment) { invoice { id } } } }"
 )
 
+# Offset pages shift while they are turned: by time of change, a record that changes meanwhile only moves to the end.
+CHANGED_CUSTOMERS = f"""query ChangedCustomers($business: ID!, $after: DateTime!, $page: Int!) {{ business(id: $business) {{
+  customers(modifiedAtAfter: $after, sort: [MODIFIED_AT_ASC], page: $page, pageSize: {PAGE_SIZE}) {{
+    pageInfo {{ currentPage totalPages }}
+    edges {{ node {{ id name email displayId modifiedAt }} }}
+  }}
+}} }}"""
+CHANGED_INVOICES = f"""query ChangedInvoices($business: ID!, $after: DateTime!, $page: Int!) {{ business(id: $business) {{
+  invoices(modifiedAtAfter: $after, sort: [MODIFIED_AT_ASC], page: $page, pageSize: {PAGE_SIZE}) {{
+    pageInfo {{ currentPage totalPages }}
+    edges {{ node {{ id modifiedAt customer {{ id }} }} }}
+  }}
+}} }}"""
+
 USER = "query User { user { id defaultEmail } }"
 BUSINESSES = """query Businesses($page: Int!) {
   businesses(page: $page, pageSize: 50) { pageInfo { currentPage totalPages } edges { node { id name isArchived } } }

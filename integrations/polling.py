@@ -1,0 +1,255 @@
+"""Asks sources what changed since the watermark, and makes the jobs that no webhook has asked for."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from audit.ledger import Ask
+from audit.models import Hold
+from integrations import asking, dependants, pipeline, registry, systems
+from integrations.core.errors import ConnectorError, Misconfigured, Transient
+from integrations.core.ports import Source
+from integrations.core.records import CUSTOMER, INVOICE, Changed, Listing
+from integrations.models import Binding, Connection, Intake, Route, Watermark
+
+OVERLAP = timedelta(minutes=5)
+LEASE = timedelta(minutes=5)  # more than a poll may take; renewed with each page that is stored
+SLACK = timedelta(seconds=5)  # the minute's tick comes a little early or late
+STEP_BACK = timedelta(seconds=1)  # records of one moment may lie on two pages, and whether `after` includes it is not known
+PATIENCE = 5  # times that a call waits for a free slot, half a second to one each
+
+AskPage = Callable[[datetime, int], Listing]
+
+
+class LeaseLost(Exception):  # noqa: N818 - not an error: another worker polls now
+    """The lease ran out and another worker took it: nothing more is stored."""
+
+
+@dataclass(slots=True)
+class Poll:
+    """One poll of one kind of record, under its lease."""
+
+    source: Connection
+    row: Watermark
+    routes: list[Route]
+    list_page: AskPage
+
+
+# --- By schedule ---------------------------------------------------------------------------------------------------
+
+
+def poll_due(*, budget: float) -> int:
+    """Poll the accounts whose poll is due, for so many seconds; return how many were polled.
+
+    What the time does not suffice for goes on with the next tick. Many may run it at once: each account is polled once.
+    """
+    end, done = time.monotonic() + budget, 0
+    wanted = Connection.objects.filter(system__in=list(registry.SOURCES), pk__in=Route.objects.values("source"))
+    # A dead grant waits for a person; its watermarks stand, so that nothing is missed meanwhile.
+    for source in wanted.exclude(status=Connection.Status.NEEDS_RECONNECT).order_by("pk"):
+        if time.monotonic() >= end:
+            break
+        done += poll(source, deadline=end)
+    return done
+
+
+def poll(source: Connection, *, deadline: float | None = None) -> bool:
+    """Poll what is due of one account; False when nothing is, or another worker is at it.
+
+    `deadline` is a time.monotonic(). Failures are stored and held as those of jobs are, not raised.
+    """
+    return sum(not _is_held(source) and _poll(source, kind, deadline) for kind in _kinds(source)) > 0
+
+
+def _kinds(source: Connection) -> list[str]:
+    """Return what is polled: customers for every route, because invoices show of them what may have changed."""
+    kinds = {kind for kinds in Route.objects.filter(source=source).values_list("kinds", flat=True) for kind in kinds}
+    return [kind for kind in (CUSTOMER, INVOICE) if kinds and (kind == CUSTOMER or kind in kinds)]
+
+
+def _is_held(source: Connection) -> bool:
+    lasting = Q(until=None) | Q(until__gt=timezone.now())
+    return Hold.objects.filter(lasting, scope=f"connection:{source.pk}").exists()
+
+
+def _poll(source: Connection, kind: str, deadline: float | None) -> bool:
+    row = _take(source, kind)
+    if row is None:
+        return False
+    values: dict[str, Any] = {"due_at": timezone.now()}  # after a crash of ours, at the next tick
+    try:
+        values = _read_on(source, row, deadline)
+    except LeaseLost:
+        values = {}
+    finally:
+        mine = Watermark.objects.filter(pk=row.pk, lease_owner=row.lease_owner)
+        mine.update(lease_until=None, lease_owner="", **values)
+    return True
+
+
+# --- Whose turn ----------------------------------------------------------------------------------------------------
+
+
+def _take(source: Connection, kind: str) -> Watermark | None:
+    """Take the lease where the poll is due: a conditional UPDATE whose row count decides.
+
+    The first poll begins where the account was entered here: what changed before that is history.
+    """
+    now = timezone.now()
+    row, _ = Watermark.objects.get_or_create(connection=source, kind=kind, defaults={"reached": source.created_at, "due_at": now})
+    if row.due_at > now and not _is_called_for(source, row):
+        return None
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    values = {
+        "lease_until": now + LEASE,
+        "lease_owner": str(uuid.uuid4()),
+        "tried_at": now,
+        "due_at": now + timedelta(seconds=settings.POLL_SECONDS) - SLACK,
+    }
+    # As it was read: who comes after another's poll finds nothing left to do.
+    if not Watermark.objects.filter(free, pk=row.pk, tried_at=row.tried_at, due_at=row.due_at).update(**values):
+        return None
+    row.refresh_from_db()
+    return row
+
+
+def _is_called_for(source: Connection, row: Watermark) -> bool:
+    """Whether a delivery that could not be taken has called for a poll since the last one; the inbox limits how often."""
+    called = Intake.objects.filter(connection=source).values_list("poll_due_at", flat=True).first()
+    return called is not None and called <= timezone.now() and (row.tried_at is None or called > row.tried_at)
+
+
+# --- One poll ------------------------------------------------------------------------------------------------------
+
+
+def _read_on(source: Connection, row: Watermark, deadline: float | None) -> dict[str, Any]:
+    """Read and store what changed; return what the row shall say then, also after a failure."""
+    auth = systems.ConnectionAuth(source)
+    try:
+        adapter = systems.source(source, deadline=deadline, auth=auth)
+        this = Poll(source, row, list(asking.routes_of(source)), _pages_of(adapter, row.kind))
+        for records in stretches(this.list_page, row.reached - OVERLAP):
+            _store(this, records)
+    except (ConnectorError, Misconfigured) as error:
+        return {"problem": str(error)[:500], **_after_failure(source, auth, pipeline.told(error, f"the poll of {source.slug}"))}
+    return {"problem": "", "polled_at": timezone.now()}
+
+
+def _after_failure(source: Connection, auth: systems.ConnectionAuth, error: ConnectorError) -> dict[str, Any]:
+    """Hold what the error says it covers; what may pass is tried again with the next tick, or when the vendor says."""
+    if source.status == Connection.Status.INCOMPLETE and error.code in ("incomplete", "misconfigured"):
+        return {}  # nobody has connected it yet
+    known = pipeline.stop(source, auth, error)
+    return {"due_at": known.not_before or timezone.now()} if isinstance(known, Transient) else {}
+
+
+def _pages_of(adapter: Source, kind: str) -> AskPage:
+    ask = adapter.changed_customers if kind == CUSTOMER else adapter.changed_invoices
+    return lambda after, page: _patiently(lambda: ask(after, page))
+
+
+def _patiently(ask: Callable[[], Listing]) -> Listing:
+    """Wait a moment for a free slot: where jobs take them all, a poll would hardly ever come to its turn."""
+    for _ in range(PATIENCE):
+        try:
+            return ask()
+        except Transient as error:
+            if error.code != "limit" or error.scope or error.not_before is None:
+                raise
+            time.sleep(min(1.0, max(0.0, (error.not_before - timezone.now()).total_seconds())))
+    return ask()
+
+
+def stretches(ask: AskPage, after: datetime) -> Iterator[list[Changed]]:
+    """Yield what changed after a moment, the oldest change first, in parts after each of which nothing before is missing.
+
+    Page numbers are not trusted, for a record that changes meanwhile moves to the end and draws the others forward:
+    each part begins anew at the last moment that was seen. Records may come twice.
+    """
+    more = True
+    while more:
+        records, more = _stretch(ask, after)
+        yield records
+        after = records[-1].modified_at - STEP_BACK if records else after
+
+
+def _stretch(ask: AskPage, after: datetime) -> tuple[list[Changed], bool]:
+    """Return a page, or where one moment fills more than one, as many as it takes, read until nothing new shows."""
+    known: dict[str, Changed] = {}
+    while True:
+        before, pages, found = len(known), 0, Listing((), more=True)
+        seen: set[str] = set()
+        while found.more and not _leads_on(found, after):
+            pages += 1
+            found = ask(after, pages)
+            news = {one.key: one for one in found.records}
+            if news.keys() <= seen:
+                found = Listing(found.records, more=False)
+            seen |= news.keys()
+            known |= news
+        if pages == 1 or len(known) == before:
+            return sorted(known.values(), key=lambda one: one.modified_at), found.more
+
+
+def _leads_on(found: Listing, after: datetime) -> bool:
+    return bool(found.records) and found.records[-1].modified_at - after >= 2 * STEP_BACK
+
+
+# --- What is new ---------------------------------------------------------------------------------------------------
+
+
+def _store(this: Poll, records: Sequence[Changed]) -> None:
+    """Ask for the jobs of what is new and move the watermark, in one transaction; raise LeaseLost without the lease."""
+    now = timezone.now()
+    with transaction.atomic():
+        row = this.row
+        stale = _stale(this, records)
+        # Never beyond our own clock: one record with a time in the future would hide all others.
+        row.reached = max([row.reached, *(min(one.modified_at, now) for one in records)])
+        news = [one for one in stale if row.asked.get(one.key) != _stamp(one.modified_at)]
+        row.asked = _asked(row, records, stale)
+        mine = Watermark.objects.filter(pk=row.pk, lease_owner=row.lease_owner)
+        if not mine.update(reached=row.reached, asked=row.asked, lease_until=now + LEASE):
+            raise LeaseLost
+        asking.request([ask for one in news for ask in _asks(this, one)] + _dependants(this, records))
+
+
+def _stale(this: Poll, records: Sequence[Changed]) -> list[Changed]:
+    """Return the records that some route wants and does not hold as they are now."""
+    wanting = [route.pk for route in this.routes if this.row.kind in route.kinds]
+    bound = Binding.objects.filter(route__in=wanting, key__in=[one.key for one in records])
+    held: dict[tuple[int, str], set[datetime | None]] = {}
+    for route_id, key, modified_at in bound.values_list("route_id", "key", "source_modified_at"):
+        held.setdefault((route_id, key), set()).add(modified_at)
+    return [one for one in records if any(held.get((pk, one.key)) != {one.modified_at} for pk in wanting)]
+
+
+def _asked(row: Watermark, records: Iterable[Changed], stale: Iterable[Changed]) -> dict[str, str]:
+    """Return what the next poll, which looks at the overlap again, need not ask for: the jobs decide what comes of it."""
+    floor = _stamp(row.reached - OVERLAP - STEP_BACK)
+    listed = {one.key for one in records}
+    kept = {key: at for key, at in row.asked.items() if at >= floor and key not in listed}
+    return kept | {one.key: _stamp(one.modified_at) for one in stale}
+
+
+def _stamp(at: datetime) -> str:
+    """Return a time as text that sorts as times do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _asks(this: Poll, one: Changed) -> list[Ask]:
+    kind = this.row.kind
+    routes = asking.routes_of(this.source, invoice_key=one.key) if kind == INVOICE else this.routes
+    return asking.asks_for(this.source, routes, kind, one.key, customer_key=one.customer)
+
+
+def _dependants(this: Poll, records: Iterable[Changed]) -> list[Ask]:
+    return dependants.note(this.source, records) if this.row.kind == CUSTOMER else []

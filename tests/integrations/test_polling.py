@@ -1,0 +1,447 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.db import connections
+from django_q.models import OrmQ
+from pytest_django import Settings
+
+from audit import ledger
+from audit.models import Hold, SyncJob
+from audit.states import State
+from integrations import health, limits, pausing, pipeline, polling, tasks
+from integrations.core.errors import Disconnected, Rejected, Transient
+from integrations.core.records import Changed, Listing
+from integrations.models import Binding, Connection, FieldMapping, Intake, Route, Watermark
+from tests.fakes import FakeRemote, FakeWave
+
+Maker = Callable[..., Any]
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def source(wave_connection: Maker, clock: time_machine.Traveller) -> Connection:
+    connection: Connection = wave_connection()
+    return connection
+
+
+@pytest.fixture
+def to_zendesk(zendesk_route: Maker, source: Connection) -> Route:
+    route: Route = zendesk_route(source)
+    return route
+
+
+@pytest.fixture
+def to_jira(jira_route: Maker, source: Connection) -> Route:
+    route: Route = jira_route(source)
+    return route
+
+
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def poll_at(clock: time_machine.Traveller, minutes: float) -> int:
+    """Move to so many minutes after noon and poll."""
+    clock.move_to(at(minutes), tick=False)
+    return polling.poll_due(budget=30)
+
+
+def run() -> None:
+    pipeline.drain(started_by="worker", budget=30)
+
+
+def asked() -> list[tuple[str, str, str]]:
+    """Return route, kind and number of every job, in no particular order."""
+    return sorted((job.route_slug, job.kind, job.key.rsplit(":", 1)[1]) for job in SyncJob.objects.all())
+
+
+def mark(kind: str = "customer") -> Watermark:
+    return Watermark.objects.get(kind=kind)
+
+
+# --- What leads to a job ------------------------------------------------------------------------------------------
+
+
+def test_a_change_without_a_webhook_leads_to_its_jobs(
+    wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    wave.put_customer("7", modified_at=at(1), name="Northwind")
+    assert poll_at(clock, 2) == 1
+    assert asked() == [("wave-to-jira", "invoice", "1"), ("wave-to-zendesk", "customer", "7"), ("wave-to-zendesk", "invoice", "1")]
+    assert OrmQ.objects.count() > 0
+    run()
+    assert zendesk.holds()["organization"][0]["name"] == "Northwind"
+    assert jira.holds()["record"][0]["status"] == "SENT"
+
+
+def test_what_was_brought_already_makes_no_job_and_costs_two_reads(
+    wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    wave.put_customer("7", modified_at=at(1))
+    wave.put_invoice("1", modified_at=at(1))
+    poll_at(clock, 2)
+    run()
+    jobs = SyncJob.objects.count()
+    for minutes in (4, 6, 60):
+        wave.pages.clear()
+        assert poll_at(clock, minutes) == 1
+        assert [kind for kind, _, _ in wave.pages] == ["customer", "invoice"]
+    assert (SyncJob.objects.count(), mark().asked, mark("invoice").asked) == (jobs, {}, {})
+
+
+def test_a_change_that_nothing_shows_makes_one_job_and_is_known_then(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller
+) -> None:
+    wave.put_customer("7", modified_at=at(1))
+    poll_at(clock, 2)
+    run()
+    wave.put_customer("7", modified_at=at(3), phone="not mapped")
+    poll_at(clock, 4)
+    run()
+    assert [job.result for job in SyncJob.objects.order_by("created_at")] == ["created", "unchanged"]
+    assert Binding.objects.get(kind="organization").source_modified_at == at(3)
+    poll_at(clock, 6)
+    assert SyncJob.objects.count() == 2
+
+
+def test_a_stub_is_not_taken_for_an_up_to_date_organization(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    poll_at(clock, 2)
+    invoice = SyncJob.objects.filter(kind="invoice").get()
+    SyncJob.objects.filter(kind="customer").delete()
+    pipeline.run([invoice.pk], started_by="worker")
+    SyncJob.objects.filter(kind="customer").delete()
+    Watermark.objects.update(asked={})
+    wave.put_customer("7", modified_at=at(3))
+    poll_at(clock, 4)
+    assert SyncJob.objects.filter(kind="customer").count() == 1
+
+
+def test_a_dead_letter_is_not_asked_for_again_and_again(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller
+) -> None:
+    zendesk.down = Rejected("PUT /organization: 422")
+    wave.put_customer("7", modified_at=at(1))
+    poll_at(clock, 2)
+    run()
+    for minutes in (4, 6, 8, 60):
+        poll_at(clock, minutes)
+    assert [job.state for job in SyncJob.objects.all()] == [State.DEAD]
+    wave.put_customer("7", modified_at=at(61))
+    poll_at(clock, 62)
+    assert sorted(job.state for job in SyncJob.objects.all()) == [State.DEAD, State.PENDING]
+
+
+def test_a_route_that_lacks_the_change_is_enough_for_a_job(
+    wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller, jira_route: Maker
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    poll_at(clock, 2)
+    run()
+    jira_route(to_zendesk.source)
+    Watermark.objects.update(asked={})
+    poll_at(clock, 4)
+    assert ("wave-to-jira", "invoice", "1") in asked()
+
+
+def test_a_paused_routes_jobs_wait(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller) -> None:
+    pausing.pause(to_zendesk)
+    wave.put_customer("7", modified_at=at(1))
+    assert poll_at(clock, 2) == 1
+    run()
+    assert ([job.state for job in SyncJob.objects.all()], zendesk.writes) == ([State.PENDING], [])
+    pausing.resume(to_zendesk)
+    run()
+    assert len(zendesk.writes) == 1
+
+
+def test_an_account_without_routes_is_not_polled(wave: FakeWave, source: Connection, clock: time_machine.Traveller) -> None:
+    assert (poll_at(clock, 2), wave.pages) == (0, [])
+
+
+# --- When ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_due_every_poll_seconds(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, settings: Settings) -> None:
+    settings.POLL_SECONDS = 120
+    assert [poll_at(clock, minutes) for minutes in (0, 1, 1.9, 2, 3, 4)] == [1, 0, 0, 1, 0, 1]
+
+
+def test_a_stale_delivery_brings_it_forward_once(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, settings: Settings) -> None:
+    settings.POLL_SECONDS = 3600
+    poll_at(clock, 0)
+    Intake.objects.update(poll_due_at=at(5))
+    assert [poll_at(clock, minutes) for minutes in (4, 6, 7, 59, 60)] == [0, 1, 0, 0, 0]
+    assert poll_at(clock, 66) == 1
+
+
+def test_the_first_poll_begins_where_the_account_was_entered(
+    wave: FakeWave, to_jira: Route, jira: FakeRemote, clock: time_machine.Traveller
+) -> None:
+    wave.put_invoice("1", modified_at=at(-60))
+    wave.put_invoice("2", modified_at=at(1))
+    poll_at(clock, 120)
+    assert asked() == [("wave-to-jira", "invoice", "2")]
+    assert mark("invoice").reached == at(1)
+
+
+def test_a_time_in_the_future_hides_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    wave.put_invoice("1", modified_at=at(100_000))
+    poll_at(clock, 2)
+    wave.put_invoice("2", modified_at=at(3))
+    poll_at(clock, 4)
+    assert asked() == [("wave-to-jira", "invoice", "1"), ("wave-to-jira", "invoice", "2")]
+
+
+# --- Pages --------------------------------------------------------------------------------------------------------
+
+
+def test_pages_that_shift_while_they_are_turned_lose_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    for number in range(12):
+        wave.put_invoice(str(number), modified_at=at(1 + number))
+    wave.page_size, moved = 3, iter(range(12))
+
+    def touch_the_oldest() -> None:
+        if len(wave.pages) in (2, 3, 4):
+            wave.put_invoice(str(next(moved)), modified_at=at(30 + len(wave.pages)))
+
+    wave.after_page = touch_the_oldest
+    poll_at(clock, 60)
+    assert {number for _, _, number in asked()} == {str(number) for number in range(12)}
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_more_records_of_one_moment_than_a_page_holds_are_all_seen(inclusive: bool) -> None:
+    moments = [NOON + timedelta(seconds=10)] * 7 + [NOON + timedelta(seconds=20)]
+    records = [Changed(str(number), moment) for number, moment in enumerate(moments)]
+
+    def ask(after: datetime, page: int) -> Listing:
+        found = [one for one in records if one.modified_at > after or (inclusive and one.modified_at == after)]
+        return Listing(tuple(found[2 * page - 2 : 2 * page]), more=len(found) > 2 * page)
+
+    seen = [one.key for part in polling.stretches(ask, NOON) for one in part]
+    assert set(seen) == {str(number) for number in range(8)}
+
+
+def test_records_of_one_moment_that_shift_between_pages_are_all_seen() -> None:
+    records = {str(number): Changed(str(number), NOON + timedelta(seconds=1)) for number in range(9)}
+    calls = 0
+
+    def ask(after: datetime, page: int) -> Listing:
+        nonlocal calls
+        calls += 1
+        found = sorted((one for one in records.values() if one.modified_at > after), key=lambda one: one.modified_at)
+        shown = Listing(tuple(found[2 * page - 2 : 2 * page]), more=len(found) > 2 * page)
+        if calls == 2:
+            records["0"] = Changed("0", NOON + timedelta(hours=1))
+        return shown
+
+    seen = [one.key for part in polling.stretches(ask, NOON) for one in part]
+    assert set(seen) == set(records)
+
+
+def test_a_list_that_has_no_end_ends() -> None:
+    again = Listing((Changed("1", NOON),), more=True)
+    assert [one.key for part in polling.stretches(lambda after, page: again, NOON) for one in part] == ["1"]
+
+
+# --- Failures -----------------------------------------------------------------------------------------------------
+
+
+def test_a_crash_between_the_jobs_and_the_watermark_loses_nothing(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "wake", lambda *ids: 1 / 0)  # after everything else of the transaction
+        with pytest.raises(ZeroDivisionError):
+            poll_at(clock, 2)
+    assert (SyncJob.objects.count(), mark("invoice").reached, mark("invoice").asked) == (0, NOON, {})
+    poll_at(clock, 3)
+    assert asked() == [("wave-to-jira", "invoice", "1")]
+
+
+def test_a_worker_that_vanished_gives_the_poll_back_when_its_lease_ends(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    poll_at(clock, 0)
+    Watermark.objects.update(lease_until=at(5), lease_owner="gone")
+    assert [poll_at(clock, minutes) for minutes in (3, 4, 6)] == [0, 0, 1]
+
+
+def test_a_lease_that_was_taken_over_stores_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+
+    def take_over() -> None:
+        Watermark.objects.update(lease_owner="another")
+
+    wave.after_page = take_over
+    poll_at(clock, 2)
+    assert (SyncJob.objects.count(), mark("invoice").reached, mark("invoice").lease_owner) == (0, NOON, "another")
+
+
+def test_what_may_pass_is_tried_again_with_the_next_tick(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    wave.put_invoice("1", modified_at=at(-1))
+    wave.down = Transient("POST graphql: 500", code="server_error")
+    poll_at(clock, 1)
+    assert (mark("invoice").problem, mark("invoice").reached, mark("invoice").polled_at) == ("POST graphql: 500", NOON, None)
+    wave.down = None
+    assert poll_at(clock, 2) == 1
+    assert (mark("invoice").problem, asked()) == ("", [("wave-to-jira", "invoice", "1")])
+
+
+def test_the_vendors_own_time_is_kept(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    wave.down = Transient("POST graphql: 429", code="rate_limited", not_before=at(10), scope="connection")
+    poll_at(clock, 1)
+    assert len(wave.pages) == 1  # the second kind is held already
+    assert [(hold.scope, hold.until) for hold in Hold.objects.all()] == [(f"connection:{to_jira.source_id}", at(10))]
+    wave.down = None
+    assert [poll_at(clock, minutes) for minutes in (3, 9, 10)] == [0, 0, 1]
+
+
+def test_a_dead_grant_waits_for_a_person_and_misses_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    wave.down = Disconnected("POST graphql: 200 the access token is refused")
+    poll_at(clock, 1)
+    source = Connection.objects.get(pk=to_jira.source_id)
+    assert (source.status, len(wave.pages)) == (Connection.Status.NEEDS_RECONNECT, 1)
+    wave.down = None
+    wave.put_invoice("1", modified_at=at(2))
+    assert (poll_at(clock, 4), len(wave.pages)) == (0, 1)
+    Connection.objects.update(status=Connection.Status.READY)
+    ledger.release(source.pk)
+    poll_at(clock, 60)
+    assert asked() == [("wave-to-jira", "invoice", "1")]
+
+
+def test_it_waits_a_moment_for_a_free_slot(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    wave.down = limits._full("waiting for a free slot", at(2) + timedelta(seconds=1))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        wave.down = None
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    poll_at(clock, 2)
+    assert (slept, asked()) == ([1.0], [("wave-to-jira", "invoice", "1")])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_pollers_at_once_poll_once(wave: FakeWave, to_jira: Route, to_zendesk: Route, clock: time_machine.Traveller) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    clock.move_to(at(2), tick=True)
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        try:
+            start.wait()
+            tasks.poll()
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kind for kind, _, _ in wave.pages) == ["customer", "invoice"]
+    assert SyncJob.objects.count() == 3
+
+
+# --- Who shows it too ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shows_customer(to_jira: Route) -> Route:
+    FieldMapping.objects.create(route=to_jira, kind="invoice", target="summary", template="{{ customer.name }}")
+    return to_jira
+
+
+def synced(wave: FakeWave, clock: time_machine.Traveller, **invoice: Any) -> None:
+    """Bring invoices 1 (open) and 2 (paid) of customer 7."""
+    wave.put_customer("7", modified_at=at(1))
+    wave.put_invoice("1", modified_at=at(1))
+    wave.put_invoice("2", modified_at=at(1), status="PAID", due="0.00")
+    poll_at(clock, 2)
+    run()
+    SyncJob.objects.all().delete()
+
+
+def test_a_renamed_customer_asks_for_the_open_invoices_that_show_the_name(
+    wave: FakeWave, jira: FakeRemote, shows_customer: Route, clock: time_machine.Traveller
+) -> None:
+    synced(wave, clock)
+    wave.put_customer("7", modified_at=at(3), name="Northwind & Daughters")
+    poll_at(clock, 4)
+    assert asked() == [("wave-to-jira", "invoice", "1")]
+    run()
+    poll_at(clock, 6)
+    assert asked() == [("wave-to-jira", "invoice", "1")]
+
+
+@pytest.mark.parametrize("change", [{"phone": "+1 416 555 0199"}, {"website": "example.com"}])
+def test_what_no_invoice_shows_asks_for_none(
+    wave: FakeWave, jira: FakeRemote, shows_customer: Route, clock: time_machine.Traveller, change: dict[str, str]
+) -> None:
+    synced(wave, clock)
+    wave.put_customer("7", modified_at=at(3), **change)
+    poll_at(clock, 4)
+    assert asked() == []
+
+
+def test_templates_that_do_not_name_the_customer_need_nothing(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    FieldMapping.objects.create(route=to_jira, kind="invoice", target="summary", template="{{ invoice.number }}")
+    synced(wave, clock)
+    wave.put_customer("7", modified_at=at(3), name="Northwind & Daughters")
+    poll_at(clock, 4)
+    assert asked() == []
+
+
+def test_a_read_that_meets_the_new_name_asks_too(
+    wave: FakeWave, jira: FakeRemote, zendesk: FakeRemote, shows_customer: Route, to_zendesk: Route, clock: time_machine.Traveller
+) -> None:
+    synced(wave, clock)
+    wave.put_customer("7", modified_at=at(3), name="Northwind & Daughters")
+    wave.put_invoice("3", modified_at=at(3))
+    Watermark.objects.filter(kind="customer").update(due_at=at(600))
+    poll_at(clock, 4)
+    run()
+    assert ("wave-to-jira", "invoice", "1") in asked()
+    assert ("wave-to-jira", "invoice", "2") not in asked()
+
+
+# --- What is told of it -------------------------------------------------------------------------------------------
+
+
+def test_health_tells_how_the_polls_do(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    poll_at(clock, 0)
+    assert told(to_jira.source) == [("ok", "just now"), ("ok", "just now")]
+    wave.down = Transient("POST graphql: 500", code="server_error")
+    poll_at(clock, 3)
+    assert told(to_jira.source) == [("warning", "3 min ago: POST graphql: 500")] * 2
+    clock.move_to(at(20), tick=False)
+    assert told(to_jira.source) == [("warning", "20 min ago")] * 2
+
+
+def told(source: Connection) -> list[tuple[str, str]]:
+    return [(line.level, line.detail) for line in health.of(source).work if line.name.startswith("poll")]
