@@ -9,7 +9,7 @@ import time_machine
 
 from integrations.core.errors import ConnectorError, Disconnected, Rejected, Transient
 from integrations.core.ports import Account, Check
-from integrations.core.records import Address, Business, Customer, Invoice, Money, OpenInvoice, Payment, Snapshot
+from integrations.core.records import Address, Business, Changed, Customer, Invoice, Listing, Money, OpenInvoice, Payment, Snapshot
 from integrations.http import ApiClient
 from integrations.sandbox.server import Fault, serving
 from integrations.sandbox.wave import Wave
@@ -285,3 +285,30 @@ def test_ping_goes_on_after_a_failure(story: Story) -> None:
         ("customers", True),
         ("invoices", True),
     ]
+
+
+# --- What changed -------------------------------------------------------------------------------------------------
+
+
+def test_changes_are_listed_the_oldest_first_with_what_polling_compares(story: Story) -> None:
+    invoice = story.wave.add_invoice(story.customer, "INV-1", total="10.00")
+    story.wave.change_customer(story.customer, phone="+1 416 555 0199")
+    customer = story.source().read(customer=number(story.customer)).customer
+    assert customer is not None
+    before = story.asked()
+    assert story.source().changed_customers(NOW - timedelta(days=1), 1) == Listing(
+        (Changed(customer.key, customer.modified_at, shown=customer.shown),), more=False
+    )
+    [listed] = story.source().changed_invoices(NOW - timedelta(days=1), 1).records
+    assert (listed.key, listed.customer) == (f"wave:{UUID}:invoice:{number(invoice)}", customer.key)
+    assert story.source().changed_customers(customer.modified_at, 1) == Listing((), more=False)
+    assert story.asked() - before == 3
+
+
+def test_a_listing_says_whether_more_pages_follow(story: Story) -> None:
+    for count in range(101):
+        story.wave.add_customer(story.business, f"Customer {count}")
+    pages = [story.source().changed_customers(NOW - timedelta(days=1), page) for page in (1, 2, 3)]
+    assert [(len(page.records), page.more) for page in pages] == [(100, True), (2, False), (0, False)]
+    times = [one.modified_at for page in pages for one in page.records]
+    assert times == sorted(times)
