@@ -12,7 +12,7 @@ from audit.models import Exchange, SyncJob
 from audit.states import State
 from integrations import asking, bindings, pipeline
 from integrations.core.errors import Rejected, Transient
-from integrations.models import Binding, Connection, FieldMapping, Route
+from integrations.models import Binding, FieldMapping, Route
 from tests.fakes import FakeRemote, FakeWave, Fault, Write
 
 pytestmark = pytest.mark.django_db
@@ -27,24 +27,6 @@ OWED = Decimal("100.00")
 def clock() -> Iterator[time_machine.Traveller]:
     with time_machine.travel(NOON, tick=False) as traveller:
         yield traveller
-
-
-@pytest.fixture
-def source(wave_connection: Maker) -> Connection:
-    connection: Connection = wave_connection()
-    return connection
-
-
-@pytest.fixture
-def to_zendesk(zendesk_route: Maker, source: Connection) -> Route:
-    route: Route = zendesk_route(source)
-    return route
-
-
-@pytest.fixture
-def to_jira(jira_route: Maker, source: Connection) -> Route:
-    route: Route = jira_route(source)
-    return route
 
 
 def timed_out() -> Transient:

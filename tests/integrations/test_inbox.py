@@ -28,24 +28,6 @@ OTHER_BUSINESS = "5f9a7c10-5c1e-4d0c-9c57-2f1d5e5a0002"
 
 
 @pytest.fixture
-def source(wave_connection: Maker) -> Connection:
-    connection: Connection = wave_connection()
-    return connection
-
-
-@pytest.fixture
-def to_zendesk(zendesk_route: Maker, source: Connection) -> Route:
-    route: Route = zendesk_route(source)
-    return route
-
-
-@pytest.fixture
-def to_jira(jira_route: Maker, source: Connection) -> Route:
-    route: Route = jira_route(source)
-    return route
-
-
-@pytest.fixture
 def clock() -> Iterator[time_machine.Traveller]:
     with time_machine.travel(NOON, tick=False) as traveller:
         yield traveller

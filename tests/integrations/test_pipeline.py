@@ -28,24 +28,6 @@ def clock() -> Iterator[time_machine.Traveller]:
         yield traveller
 
 
-@pytest.fixture
-def source(wave_connection: Maker) -> Connection:
-    connection: Connection = wave_connection()
-    return connection
-
-
-@pytest.fixture
-def to_zendesk(zendesk_route: Maker, source: Connection) -> Route:
-    route: Route = zendesk_route(source)
-    return route
-
-
-@pytest.fixture
-def to_jira(jira_route: Maker, source: Connection) -> Route:
-    route: Route = jira_route(source)
-    return route
-
-
 def changed(wave: FakeWave, *routes: Route, kind: str = "invoice", number: str = "1", customer: str = "") -> list[SyncJob]:
     """Ask for what a delivery about a record asks for, and return the jobs."""
     source = routes[0].source
