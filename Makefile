@@ -1,8 +1,9 @@
-# Every target makes .venv first. `make demo` shows the product at work, `make test` is the whole gate.
+# Every target makes .venv first. `make demo` shows the product at work, `make test` is the whole gate, `make bench` measures,
+# `make simulate SEEDS=n` or `SEED=k` plays more of the simulation than the gate has time for.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install dev demo run test pins
+.PHONY: install dev demo run test simulate bench pins
 install: .venv/.runtime
 
 .venv/.runtime: requirements.txt
@@ -26,6 +27,11 @@ run: install
 
 test: dev
 	@$(BIN)/python -m tests.gate
+
+simulate: dev
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20)) $(if $(FIRST),--first $(FIRST)) $(if $(CHANGES),--changes $(CHANGES))
+bench: install
+	@$(BIN)/python manage.py bench $(NAMES)
 
 pins: dev
 	$(BIN)/python -m pip install --quiet uv

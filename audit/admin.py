@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from audit import ledger, replay
+from audit import holds, replay
 from audit.models import Hold, SyncJob
 from audit.replay import Replayed
 from audit.states import OPEN, State
@@ -195,7 +195,7 @@ class JobAdmin(ReplayAdmin[SyncJob]):
     ) -> HttpResponse:
         """Show the job, what holds it, and each attempt with its exchanges."""
         job = self.get_object(request, unquote(object_id))
-        context = {} if job is None else {"attempts": job.attempts.prefetch_related("exchanges"), "holds": ledger.holds_on(job)}
+        context = {} if job is None else {"attempts": job.attempts.prefetch_related("exchanges"), "holds": holds.holds_on(job)}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     @admin.display(description="title", ordering="title")

@@ -1,23 +1,26 @@
-"""Every write to jobs, attempts and holds."""
+"""Jobs and attempts: asked for, taken, settled, given back."""
 
 import random
 import uuid
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from audit.models import Attempt, Exchange, Heartbeat, Hold, SyncJob
+from audit import outages
+from audit.models import Attempt, Hold, SyncJob
 from audit.states import OPEN, Ending, Facts, Outcome, State, after, after_loss
 
-DISCONNECTED_REASON = "needs_reconnect"
-PAUSED_REASON = "paused"
+# One loss may be a restart; a record that kills its worker twice takes no others with it any more.
+LOST_TOGETHER = 2
+LEFT_FOR = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Claim:
     attempts: list[Attempt]
     started_by: str
     counted: bool = True
+    probes: tuple[str, ...] = ()  # scopes of vendors that are down, for which this claim is the probe
+    probe_until: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -78,10 +83,9 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
         return Requested()
     # In one order by all: two requests for the same records would else wait for each other.
     SyncJob.objects.bulk_create(sorted(made, key=lambda job: (job.route_id, job.kind, job.key)), ignore_conflicts=True)
-    wanted = Q()
-    for ask in asks:
-        wanted |= Q(route_id=ask.route_id, kind=ask.kind, key=ask.key)
-    standing = {(job.route_id, job.kind, job.key): job for job in SyncJob.objects.filter(wanted, state__in=OPEN)}
+    keys, routes = {ask.key for ask in asks}, {ask.route_id for ask in asks}
+    found_open = SyncJob.objects.filter(key__in=keys, route_id__in=routes, state__in=OPEN, settled_at=None).order_by()
+    standing = {(job.route_id, job.kind, job.key): job for job in found_open}
     requested = Requested()
     for ask, job in zip(asks, made, strict=True):
         found = standing.get(ask.identity)
@@ -142,28 +146,114 @@ def wake(job_ids: Iterable[uuid.UUID] = ()) -> None:
 # --- Taking ------------------------------------------------------------------------------------------------------
 
 
-def claim(job_ids: Collection[uuid.UUID] | None = None, *, started_by: str, redelivery: bool = False) -> Claim | None:
+def claim(
+    job_ids: Collection[uuid.UUID] | None = None, *, started_by: str, redelivery: bool = False, beside: Claim | None = None
+) -> Claim | None:
     """Take the oldest due job that nothing holds, and every other due job about the same invoice and its customer.
 
     With `job_ids`, only those may lead; a redelivery also takes them before their back-off ends, never before the
-    vendor's own time, and such a run does not raise the back-off. None when there is nothing to take.
+    vendor's own time, and such a run does not raise the back-off. `beside` says what will be read in the same request.
+    None when there is nothing to take.
     """
     now = timezone.now()
     with transaction.atomic():
         free = _free(now).filter(_ready(now, job_ids if redelivery else None))
-        leads = _leads(free if job_ids is None else free.filter(pk__in=job_ids))
-        # Of jobs asked for together the invoice leads: one read then serves its customer's job too.
-        for lead in leads.order_by("due_at", "created_at", "-kind")[:20]:
-            taken = _take(lead, free, now=now, started_by=started_by, redelivery=redelivery)
-            if taken is not None:
-                return taken
+        if beside is not None:
+            free = _beside(free, beside.jobs[0].source_id)
+        down = outages.ended(now)
+        for outage in down:
+            free = free.exclude(covered(outage.scope))
+        asked = Asked(now, job_ids, started_by, redelivery)
+        return (_probe(asked, down) if down and beside is None else None) or _first(asked, free)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a claim was asked for."""
+
+    now: datetime
+    job_ids: Collection[uuid.UUID] | None
+    started_by: str
+    redelivery: bool
+
+
+def _first(asked: Asked, free: QuerySet[SyncJob]) -> Claim | None:
+    for lead in _in_order(asked, free)[:20]:
+        taken = _take(lead, free, asked)
+        if taken is not None:
+            return taken
     return None
+
+
+def _probe(asked: Asked, down: list[Hold]) -> Claim | None:
+    """Take one job of a vendor that is down, if this claim wins the probe; what else that vendor concerns stays held."""
+    concerned = Q()
+    for outage in down:
+        concerned |= covered(outage.scope)
+    free = _free(asked.now).filter(_ready(asked.now, asked.job_ids if asked.redelivery else None))
+    for lead in _in_order(asked, free.filter(concerned))[:5]:
+        probed = outages.covering(down, lead)
+        until = outages.take_probe(probed, asked.now)
+        if until is None:
+            continue
+        for outage in down:
+            free = free if outage in probed else free.exclude(covered(outage.scope))
+        scopes = tuple(outage.scope for outage in probed)
+        taken = _take(lead, free, asked)
+        if taken is not None:
+            return replace(taken, probes=scopes, probe_until=until)
+        outages.give_back(scopes, until)
+    return None
+
+
+def _in_order(asked: Asked, free: QuerySet[SyncJob]) -> QuerySet[SyncJob]:
+    """Return what may lead, the longest due first."""
+    # Of jobs asked for together the invoice leads: one read then serves its customer's job too.
+    leads = _leads(free if asked.job_ids is None else free.filter(pk__in=asked.job_ids))
+    return leads.order_by("due_at", "created_at", "-kind")
+
+
+def claim_records(asks: Sequence[Ask], *, started_by: str) -> Claim | None:
+    """Take the jobs of these records now, due or not, made where there are none; None when none could be taken.
+
+    One that is being run, that a hold covers, whose vendor told it to wait, or that workers were lost with again and
+    again, is left out: its own run comes.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        wanted = [job.pk for job in request(asks, now=now).jobs]
+        ready = Q(not_before=None) | Q(not_before__lte=now)
+        free = _free(now).filter(ready, pk__in=wanted, losses__lt=LOST_TOGETHER).order_by("pk").select_for_update()
+        for outage in outages.ended(now):
+            free = free.exclude(covered(outage.scope))
+        jobs = _mark_running(list(free), now)
+        return _claimed(jobs, Asked(now, None, started_by, redelivery=False)) if jobs else None
 
 
 def _leads(free: QuerySet[SyncJob]) -> QuerySet[SyncJob]:
     """Leave out derived jobs whose customer's invoice is being run: what that brings serves them too."""
     at_work = SyncJob.objects.filter(state=State.RUNNING, source_id=OuterRef("source_id"), customer_key=OuterRef("key"))
     return free.exclude(Q(derived=True) & Exists(at_work))
+
+
+def _beside(free: QuerySet[SyncJob], source_id: int) -> QuerySet[SyncJob]:
+    """Leave out what runs by itself: payments, which are not read, and what a worker was lost with and may kill another."""
+    return free.filter(source_id=source_id, losses=0).exclude(kind="payment")
+
+
+def fair_share(first: Claim, most: int) -> int:
+    """Return how many groups a worker that has claimed one may hold: while others are at work, half of what waited, else all.
+
+    A payment, and what a worker was lost with, is run alone.
+    """
+    lead, now = first.jobs[0], timezone.now()
+    if lead.kind == "payment" or any(job.losses for job in first.jobs):
+        return 1
+    running = SyncJob.objects.filter(state=State.RUNNING, source_id=lead.source_id, lease_until__gt=now)
+    if not running.exclude(pk__in=[job.pk for job in first.jobs]).exists():
+        return most
+    waiting = _beside(_free(now).filter(due_at__lte=now), lead.source_id).values("key").distinct().count()
+    return min(most, max(1, (1 + waiting) // 2))
 
 
 def _ready(now: datetime, pulled: Collection[uuid.UUID] | None) -> Q:
@@ -177,31 +267,19 @@ def _ready(now: datetime, pulled: Collection[uuid.UUID] | None) -> Q:
 def _free(now: datetime) -> QuerySet[SyncJob]:
     """Return pending jobs whose record is not being run and that no hold covers."""
     running = SyncJob.objects.filter(route_id=OuterRef("route_id"), kind=OuterRef("kind"), key=OuterRef("key"), state=State.RUNNING)
-    return SyncJob.objects.filter(~_held(now), ~Exists(running), state=State.PENDING)
+    return SyncJob.objects.filter(~held(now), ~Exists(running), state=State.PENDING)
 
 
-def _held(now: datetime) -> Q:
-    """Return what the active holds cover; holds are few, so they are read rather than joined."""
+def held(now: datetime) -> Q:
+    """Return the jobs that active holds cover; holds are few, so they are read rather than joined."""
     held = Q(pk__in=[])
     for scope in Hold.objects.filter(Q(until=None) | Q(until__gt=now)).values_list("scope", flat=True):
-        held |= _covered(scope)
+        held |= covered(scope)
     return held
 
 
-def holds_on(job: SyncJob) -> QuerySet[Hold]:
-    """Return the holds that keep the job from being run now."""
-    connections = [f"connection:{job.source_id}", f"connection:{job.destination_id}"]
-    scopes = [f"route:{job.route_id}", *connections, f"object:{job.route_id}:{job.kind}:{job.key}"]
-    return Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now()), scope__in=scopes)
-
-
-def free_at(job: SyncJob) -> datetime | None:
-    """Return when a pending job can be taken: when it is due and its holds have ended, None while one has no end."""
-    ends = list(holds_on(job).values_list("until", flat=True))
-    return None if None in ends else max([job.due_at, *(end for end in ends if end is not None)])
-
-
-def _covered(scope: str) -> Q:
+def covered(scope: str) -> Q:
+    """Return the jobs that a hold of this scope stops."""
     kind, _, rest = scope.partition(":")
     if kind == "route":
         return Q(route_id=int(rest))
@@ -211,42 +289,46 @@ def _covered(scope: str) -> Q:
     return Q(route_id=int(route_id), kind=record_kind, key=key)
 
 
-def _take(lead: SyncJob, free: QuerySet[SyncJob], *, now: datetime, started_by: str, redelivery: bool) -> Claim | None:
+def _take(lead: SyncJob, free: QuerySet[SyncJob], asked: Asked) -> Claim | None:
     company = Q(kind=lead.kind, key=lead.key)
     if lead.customer_key:
         company |= Q(kind="customer", key=lead.customer_key)
-    others = free.filter(company, source_id=lead.source_id).exclude(pk=lead.pk)
-    token = uuid.uuid4()
     # Rows are locked in one order by all, the lead's too: two claims that meet would else wait for each other.
-    jobs = [job for job in sorted([lead, *others], key=lambda job: job.pk) if _mark_running(job, now)]
+    company_now = free.filter(company, source_id=lead.source_id, settled_at=None).order_by("pk").select_for_update()
+    jobs = _mark_running(list(company_now), asked.now)
     jobs.sort(key=lambda job: job.pk != lead.pk)
-    if not jobs:
-        return None
-    attempts = [Attempt(job=job, number=job.attempt_number, claim=token, started_by=started_by, opened_at=now, message="") for job in jobs]
+    return _claimed(jobs, asked) if jobs else None
+
+
+def _claimed(jobs: list[SyncJob], asked: Asked) -> Claim:
+    token = uuid.uuid4()
+    about = {"claim": token, "started_by": asked.started_by, "opened_at": asked.now}
+    attempts = [Attempt(job=job, number=job.attempt_number, message="", **about) for job in jobs]
     Attempt.objects.bulk_create(attempts)
-    return Claim(token, jobs, attempts, started_by, counted=not redelivery)
+    return Claim(token, jobs, attempts, asked.started_by, counted=not asked.redelivery)
 
 
-def _mark_running(job: SyncJob, now: datetime) -> bool:
-    """Take one job by a conditional UPDATE whose row count decides."""
+def _mark_running(jobs: Sequence[SyncJob], now: datetime) -> list[SyncJob]:
+    """Take jobs that this transaction has locked as they are, all in one statement; return those that were taken."""
+    if not jobs:
+        return []
     lease_until = now + timedelta(seconds=settings.JOB_LEASE)
+    rows = SyncJob.objects.filter(pk__in=[job.pk for job in jobs], state=State.PENDING)
     try:
         with transaction.atomic():
-            # As it was read: meanwhile another worker may have run it and made it due again, later.
-            unchanged = SyncJob.objects.filter(pk=job.pk, state=State.PENDING, attempt_number=job.attempt_number, due_at=job.due_at)
-            taken = unchanged.update(
+            rows.update(
                 state=State.RUNNING,
                 attempt_number=F("attempt_number") + 1,
                 lease_until=lease_until,
-                first_tried_at=job.first_tried_at or now,
+                first_tried_at=Coalesce(F("first_tried_at"), now),
             )
-    except IntegrityError:  # another job of this record began to run just now
-        return False
-    if taken:
+    except IntegrityError:  # another job of one of these records began to run just now: the others are taken one by one
+        return [] if len(jobs) == 1 else [taken for job in jobs for taken in _mark_running([job], now)]
+    for job in jobs:
         job.state, job.lease_until = State.RUNNING, lease_until
         job.attempt_number += 1
         job.first_tried_at = job.first_tried_at or now
-    return bool(taken)
+    return list(jobs)
 
 
 def renew(attempt: Attempt) -> bool:
@@ -255,11 +337,28 @@ def renew(attempt: Attempt) -> bool:
     return bool(_standing(attempt).update(lease_until=lease_until))
 
 
+def renew_all(attempts: Sequence[Attempt]) -> set[uuid.UUID]:
+    """Extend the leases of claims taken together and return the jobs of which the claim still stands; two statements."""
+    numbers = {attempt.job_id: attempt.number for attempt in attempts}
+    running = SyncJob.objects.filter(pk__in=list(numbers), state=State.RUNNING).select_for_update()
+    standing = {pk for pk, number in running.values_list("pk", "attempt_number") if numbers[pk] == number}
+    lease_until = timezone.now() + timedelta(seconds=settings.JOB_LEASE)
+    SyncJob.objects.filter(pk__in=standing, state=State.RUNNING).update(lease_until=lease_until)
+    return standing
+
+
 def _standing(attempt: Attempt) -> QuerySet[SyncJob]:
     return SyncJob.objects.filter(pk=attempt.job_id, state=State.RUNNING, attempt_number=attempt.number)
 
 
 # --- Settling ----------------------------------------------------------------------------------------------------
+
+
+MOVED = (
+    *("state", "lease_until", "result", "reason", "notes", "settled_at"),
+    *("tries", "error_code", "not_before", "losses", "due_at"),
+)
+CLOSING = ("closed_at", "ending", "result", "reason", "error_code", "words", "message", "notes")
 
 
 def settle(attempt: Attempt, outcome: Outcome, *, message: str = "") -> SyncJob | None:
@@ -276,20 +375,26 @@ def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | No
         job = _standing(attempt).select_for_update().first()
         if job is None:
             return None
-        waiting = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state__in=OPEN).first()
+        waiting = _open_beside(job)
         facts = Facts(job.tries, job.first_tried_at or now, newer_waits=waiting is not None)
         give_up = timedelta(seconds=settings.JOB_GIVE_UP)
         move = after(outcome, facts, now=now, give_up=give_up, jitter=random.random)
         _apply(job, outcome, state=move.state, now=now)
         job.tries, job.error_code, job.not_before, job.losses = move.tries, move.code, move.not_before, 0
         job.due_at = move.due_at or job.due_at
-        job.save()
+        job.save(update_fields=MOVED)
         _close(attempt, outcome, message=message, now=now)
         if job.state == State.SUCCEEDED:
             _resolve(job)
         if waiting is not None:
             _hand_on(job, waiting)
     return job
+
+
+def _open_beside(job: SyncJob) -> SyncJob | None:
+    """Return the job that waits behind this one, for the same record; the constraint allows no second."""
+    same = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state__in=OPEN, settled_at=None)
+    return next(iter(same.order_by()), None)
 
 
 def _apply(job: SyncJob, outcome: Outcome, *, state: State, now: datetime) -> None:
@@ -303,7 +408,7 @@ def _close(attempt: Attempt, outcome: Outcome, *, message: str, now: datetime) -
     attempt.closed_at, attempt.ending, attempt.result = now, outcome.ending, outcome.result
     attempt.reason, attempt.error_code, attempt.words = outcome.reason, outcome.code, outcome.words
     attempt.message, attempt.notes = message, list(outcome.notes)
-    attempt.save()
+    attempt.save(update_fields=CLOSING)
 
 
 def _resolve(job: SyncJob) -> None:
@@ -327,6 +432,53 @@ def _hand_on(job: SyncJob, waiting: SyncJob) -> None:
         wake([waiting.pk])
 
 
+def settle_many(settled: Sequence[tuple[Attempt, Outcome]]) -> int:
+    """Settle many runs that did their work, each as `settle` does, and return how many claims still stood; a few statements in all."""
+    now = timezone.now()
+    with transaction.atomic():
+        numbers = {attempt.job_id: attempt.number for attempt, _ in settled}
+        running = SyncJob.objects.filter(pk__in=list(numbers), state=State.RUNNING).select_for_update().order_by("pk")
+        standing = {job.pk: job for job in running if numbers[job.pk] == job.attempt_number}
+        groups: dict[Outcome, list[Attempt]] = {}
+        for attempt, outcome in settled:
+            if attempt.job_id in standing:
+                groups.setdefault(outcome, []).append(attempt)
+        for outcome, attempts in groups.items():
+            _succeed(attempts, outcome, now)
+        _close_others(list(standing.values()))
+    return len(standing)
+
+
+def _succeed(attempts: Sequence[Attempt], outcome: Outcome, now: datetime) -> None:
+    told = {"result": outcome.result, "reason": outcome.reason, "notes": list(outcome.notes)}
+    free = {"tries": 0, "error_code": "", "not_before": None, "losses": 0, "lease_until": None}
+    SyncJob.objects.filter(pk__in=[attempt.job_id for attempt in attempts]).update(state=State.SUCCEEDED, settled_at=now, **told, **free)
+    closed = {"closed_at": now, "ending": outcome.ending, "error_code": outcome.code, "words": outcome.words}
+    Attempt.objects.filter(pk__in=[attempt.pk for attempt in attempts]).update(message="", **closed, **told)
+
+
+def _close_others(jobs: Sequence[SyncJob]) -> None:
+    """Resolve the dead letters of these records, and wake the jobs that waited for their runs."""
+    identities = {(job.route_id, job.kind, job.key): job for job in jobs}
+    keys = [job.key for job in jobs]
+    same = SyncJob.objects.filter(route_id__in={job.route_id for job in jobs}, key__in=keys)
+    for dead in same.filter(state=State.DEAD, resolved_by=None):
+        if (dead.route_id, dead.kind, dead.key) in identities:
+            SyncJob.objects.filter(pk=dead.pk).update(resolved_by=identities[dead.route_id, dead.kind, dead.key])
+    waiting = [job.pk for job in same.filter(state=State.PENDING) if (job.route_id, job.kind, job.key) in identities]
+    if waiting:
+        wake(waiting)
+
+
+def leave(attempts: Iterable[Attempt]) -> None:
+    """Put back jobs that were claimed together and not reached: who claimed them may do so again at once, others in some minutes."""
+    later = timezone.now() + LEFT_FOR
+    outcome = Outcome(Ending.TRANSIENT, code="budget", not_before=later, counted=False)
+    left = [settle(attempt, outcome, message="the batch that it was claimed with came to its end before its turn") for attempt in attempts]
+    pks = [job.pk for job in left if job is not None]
+    SyncJob.objects.filter(pk__in=pks, state=State.PENDING, not_before=later).update(not_before=None)
+
+
 def reclaim() -> int:
     """Give back the jobs of vanished workers, close their attempts as lost, and return how many there were."""
     now = timezone.now()
@@ -346,7 +498,7 @@ def _give_back(pk: uuid.UUID, now: datetime) -> bool:
 
 
 def _lose(job: SyncJob, now: datetime) -> None:
-    waiting = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state__in=OPEN).first()
+    waiting = _open_beside(job)
     job.losses += 1
     state = after_loss(job.losses)
     job.state = State.SUPERSEDED if waiting is not None and state == State.PENDING else state
@@ -357,111 +509,6 @@ def _lose(job: SyncJob, now: datetime) -> None:
     if waiting is not None:
         _hand_on(job, waiting)
     Attempt.objects.filter(job=job, closed_at=None).update(closed_at=now, ending="lost", error_code="worker_lost")
-
-
-# --- Holds and releases ------------------------------------------------------------------------------------------
-
-
-def hold(scope: str, *, reason: str, until: datetime | None = None) -> None:
-    """Stop what the scope covers; a longer hold that stands already is kept."""
-    now = timezone.now()
-    made, created = Hold.objects.get_or_create(scope=scope, defaults={"reason": reason, "until": until, "created_at": now})
-    if not created and made.until is not None:
-        Hold.objects.filter(pk=made.pk).filter(Q(until__lt=until) if until else Q()).update(reason=reason, until=until, created_at=now)
-
-
-def lift(scope: str, *, reason: str = "") -> None:
-    """End a hold; with a reason, only one that was made for it."""
-    holds = Hold.objects.filter(scope=scope)
-    (holds.filter(reason=reason) if reason else holds).delete()
-
-
-def block(connection_id: int) -> None:
-    """Stop everything about a connection whose grant is dead: its pending jobs wait as blocked."""
-    with transaction.atomic():
-        hold(f"connection:{connection_id}", reason=DISCONNECTED_REASON)
-        _of_connection(connection_id).filter(state=State.PENDING).update(state=State.BLOCKED, error_code="disconnected")
-
-
-def release(connection_id: int) -> int:
-    """Turn the blocked jobs of a reconnected connection loose, due now; return how many."""
-    with transaction.atomic():
-        lift(f"connection:{connection_id}")
-        blocked = _of_connection(connection_id).filter(state=State.BLOCKED)
-        for scope in Hold.objects.filter(reason=DISCONNECTED_REASON).values_list("scope", flat=True):
-            blocked = blocked.exclude(_covered(scope))  # the other end is still disconnected
-        loose = blocked.update(state=State.PENDING, due_at=timezone.now(), error_code="")
-        if loose:
-            wake()
-    return loose
-
-
-def drop_ended_holds() -> None:
-    """Delete the holds that have ended: claims read all holds, so their number is kept small."""
-    Hold.objects.filter(until__lte=timezone.now()).delete()
-
-
-def unblock() -> int:
-    """Make due what is blocked although no dead grant covers it any more; return how many.
-
-    Blocking and reconnecting meet: a job that was claimed before and settled after the release would wait for ever.
-    """
-    blocked = SyncJob.objects.filter(state=State.BLOCKED)
-    for scope in Hold.objects.filter(reason=DISCONNECTED_REASON).values_list("scope", flat=True):
-        blocked = blocked.exclude(_covered(scope))
-    return blocked.update(state=State.PENDING, due_at=timezone.now(), error_code="")
-
-
-def _of_connection(connection_id: int) -> QuerySet[SyncJob]:
-    return SyncJob.objects.filter(Q(source_id=connection_id) | Q(destination_id=connection_id))
-
-
-# --- The record of what was done ---------------------------------------------------------------------------------
-
-
-def describe(job: SyncJob, *, title: str, party: str, amount: str, customer_key: str = "") -> None:
-    """Note what the record is called, for lists and search, once a read has told."""
-    values = {"title": title[:255], "party": party[:255], "amount": amount[:40]}
-    if customer_key:
-        values["customer_key"] = customer_key
-    if any(getattr(job, name) != value for name, value in values.items()):
-        SyncJob.objects.filter(pk=job.pk).update(**values)
-        for name, value in values.items():
-            setattr(job, name, value)
-
-
-def enter_exchange(attempts: Sequence[Attempt], *, system: str, method: str, path: str) -> list[Exchange]:
-    """Enter a request before it is sent, so that a worker that dies leaves a trace of it."""
-    now = timezone.now()
-    rows = [Exchange(attempt=attempt, system=system, method=method, path=path[:500], sent_at=now) for attempt in attempts]
-    return Exchange.objects.bulk_create(rows)
-
-
-def answer_exchange(rows: Sequence[Exchange], *, status: int | None, milliseconds: int, request_id: str = "") -> None:
-    """Add the answer; a status of None says that none came."""
-    Exchange.objects.filter(pk__in=[row.pk for row in rows]).update(status=status, milliseconds=milliseconds, request_id=request_id[:120])
-
-
-HEARTBEAT_GAP = timedelta(seconds=150)
-
-
-def beat(name: str = "worker") -> None:
-    """Note that a worker lives; after a gap, `since` begins anew."""
-    now = timezone.now()
-    row, created = Heartbeat.objects.get_or_create(name=name, defaults={"since": now, "beat_at": now})
-    if not created:
-        since = now if now - row.beat_at > HEARTBEAT_GAP else row.since
-        Heartbeat.objects.filter(name=name).update(beat_at=now, since=since)
-
-
-def remembers_since(name: str = "worker") -> datetime | None:
-    """Return since when our memory is known to be unbroken; None when no worker is alive.
-
-    A database restored from a backup shows as a gap in the heartbeat: what the source created before that may
-    have been written by us without our knowing.
-    """
-    row = Heartbeat.objects.filter(name=name, beat_at__gt=timezone.now() - HEARTBEAT_GAP).first()
-    return row.since if row else None
 
 
 def outcome_of_success(result: str, *, reason: str = "", notes: Iterable[str] = ()) -> Outcome:

@@ -1,4 +1,4 @@
-"""Jobs, their attempts with every HTTP exchange, holds, and the workers' heartbeat."""
+"""Jobs, their attempts with every HTTP exchange, holds, and the machines' heartbeats."""
 
 import uuid
 
@@ -11,7 +11,7 @@ from audit.states import OPEN, State
 class SyncJob(models.Model):
     """The intent to bring one record to one destination, with its state; this row is the queue.
 
-    Plain values only: this app knows no integrations model. Written by `audit.ledger` alone.
+    Plain values only: this app knows no integrations model. Written by `audit` alone: ledger, holds, trail.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -62,7 +62,10 @@ class SyncJob(models.Model):
             models.Index(fields=["lease_until"], condition=Q(state=State.RUNNING), name="job_lease"),
             models.Index(fields=["key", "route_id"], name="job_key"),
             models.Index(fields=["-created_at"], name="job_newest"),
-            models.Index(fields=["route_id", "state"], condition=Q(state=State.DEAD, resolved_by=None), name="job_dead"),
+            models.Index(fields=["route_id", "key"], condition=Q(state=State.DEAD, resolved_by=None), name="job_dead"),
+            # What is not over, by record: of a record's jobs, and of a customer's above all, nearly all are. SQLite takes a
+            # partial index only for a condition without values, hence no state.
+            models.Index(fields=["key", "route_id"], condition=Q(settled_at=None), name="job_live"),
         ]
 
     def __str__(self) -> str:
@@ -125,6 +128,8 @@ class Hold(models.Model):
     reason = models.CharField(max_length=64)
     until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
+    probing = models.BooleanField(default=False, help_text="Of a vendor that is down: one call is under way to see.")
+    probes = models.PositiveIntegerField(default=0, help_text="Probes in vain.")
 
     class Meta:
         default_permissions = ("view",)
@@ -135,9 +140,10 @@ class Hold(models.Model):
 
 
 class Heartbeat(models.Model):
-    """Proof that a worker lives. `since` begins anew after a gap: from then on our memory is known to be whole."""
+    """Proof that the workers of one machine live. `since` begins anew after a gap of all: from then on our memory is whole."""
 
-    name = models.CharField(max_length=64, primary_key=True)
+    name = models.CharField(max_length=64, primary_key=True, help_text="The machine, by WORKER_NAME.")
+    stopped = models.BooleanField(default=False, help_text="Stopped in good order: nobody waits for it.")
     since = models.DateTimeField()
     beat_at = models.DateTimeField()
 

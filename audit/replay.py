@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from audit import ledger
+from audit import holds, ledger, trail
 from audit.ledger import Ask, Requested
 from audit.models import Hold, SyncJob
 from audit.states import CLOSED, State
@@ -64,7 +64,7 @@ def _identity(job: SyncJob) -> tuple[int, str, str]:
 
 def _request(leads: Sequence[SyncJob], *, force: bool) -> dict[tuple[int, str, str], tuple[SyncJob, bool]]:
     """Return per record the job that stands for it now, and whether it was there before."""
-    dead_ends = set(Hold.objects.filter(reason=ledger.DISCONNECTED_REASON).values_list("scope", flat=True))
+    dead_ends = set(Hold.objects.filter(reason=holds.DISCONNECTED_REASON).values_list("scope", flat=True))
     standing = {}
     for start in range(0, len(leads), TOGETHER):
         part = leads[start : start + TOGETHER]
@@ -120,7 +120,7 @@ def ends(jobs: Iterable[SyncJob], *, every: float = 0.5) -> Iterator[SyncJob]:
             elif job.state in CLOSED or _stands_still(job):
                 waiting = waiting - {job.pk}
                 yield job
-        if waiting and ledger.remembers_since() is None:
+        if waiting and trail.remembers_since() is None:
             raise NoWorkerError("no worker is alive: start one with `manage.py worker`; what was asked for is kept")
         if waiting:
             time.sleep(every)
@@ -132,4 +132,4 @@ def _heir(job: SyncJob) -> SyncJob:
 
 def _stands_still(job: SyncJob) -> bool:
     """Whether only a person can set the job going: its account is disconnected, or its route is paused."""
-    return job.state == State.BLOCKED or (job.state == State.PENDING and ledger.holds_on(job).filter(until=None).exists())
+    return job.state == State.BLOCKED or (job.state == State.PENDING and holds.holds_on(job).filter(until=None).exists())

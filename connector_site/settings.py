@@ -1,5 +1,6 @@
 """Settings, read from the environment and .env by django-environ; docs/architecture.md lists the variables."""
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,9 @@ Q_CLUSTER = {
     "label": "Background tasks",
 }
 
+# Heartbeats go by it: where two supervisors run on one machine, each needs a name of its own.
+WORKER_NAME = env.str("WORKER_NAME", default=socket.gethostname())[:64]
+
 # --- Webhooks and jobs ----------------------------------------------------------------------------------------------
 WEBHOOK_ACK = env.str("WEBHOOK_ACK", default="processed")  # processed | stored
 WEBHOOK_TOLERANCE = env.int("WEBHOOK_TOLERANCE", default=300)  # seconds, both ways
@@ -159,6 +163,7 @@ HTTP_TIMEOUT = env.float("HTTP_TIMEOUT", default=8.0)  # seconds, between two by
 JOB_BUDGET = env.int("JOB_BUDGET", default=40)  # seconds
 JOB_LEASE = env.int("JOB_LEASE", default=120)  # seconds
 JOB_GIVE_UP = env.int("JOB_GIVE_UP", default=72 * 3600)  # seconds
+BUDGET_BULK_SHARE = env.float("BUDGET_BULK_SHARE", default=0.92)  # of each limit; the rest is kept for live events
 POLL_SECONDS = env.int("POLL_SECONDS", default=120)
 BUSINESS_TIME_ZONE = env.str("BUSINESS_TIME_ZONE", default="UTC")
 

@@ -1,6 +1,6 @@
 """Which jobs a changed record asks for, on which routes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery, Value
@@ -8,6 +8,8 @@ from django.db.models.functions import Coalesce
 
 from audit import ledger
 from audit.ledger import Ask
+from audit.models import SyncJob
+from audit.states import OPEN
 from integrations import registry
 from integrations.core.events import Event
 from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, record_key
@@ -24,17 +26,27 @@ def request(asks: Iterable[Ask]) -> int:
     wanted: dict[tuple[int, str, str], Ask] = {}
     for one in sorted(asks, key=lambda ask: ask.derived):
         wanted.setdefault(one.identity, one)
-    each = list(wanted.values())
-    for start in range(0, len(each), MOST_ASKS):
-        ledger.request(each[start : start + MOST_ASKS])
-    if each:
+    requested(list(wanted.values()))
+    if wanted:
         ledger.wake()
-    return len(each)
+    return len(wanted)
+
+
+def requested(asks: Sequence[Ask]) -> list[SyncJob]:
+    """Request each of any number of different jobs and return them in their order; call inside a transaction."""
+    parts = [ledger.request(asks[start : start + MOST_ASKS]) for start in range(0, len(asks), MOST_ASKS)]
+    return [job for part in parts for job in part.jobs]
+
+
+def open_job(route_id: int, kind: str, key: str) -> SyncJob | None:
+    """Return the job of a record that has not been claimed yet."""
+    return SyncJob.objects.filter(route_id=route_id, kind=kind, key=key, state__in=OPEN).first()
 
 
 def routes_of(source: Connection, *, invoice_key: str = "") -> QuerySet[Route]:
     """Return the source's routes with their destination, and where known the customer of the invoice; one statement."""
-    parent = Binding.objects.filter(route=OuterRef("pk"), key=invoice_key).exclude(parent="").values("parent")[:1]
+    # Ordered by what the index of keys gives for nothing: by the model's own order SQLite reads every binding of the route.
+    parent = Binding.objects.filter(route=OuterRef("pk"), key=invoice_key).exclude(parent="").order_by("pk").values("parent")[:1]
     return (
         Route.objects.filter(source=source)
         .select_related("destination")

@@ -1,12 +1,12 @@
 """The intent before every write and the memory after it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -50,7 +50,7 @@ def of(route_id: int, documents: Iterable[tuple[str, str]]) -> dict[tuple[str, s
     wanted = Q(pk__in=[])
     for kind, key in documents:
         wanted |= Q(kind=kind, key=key)
-    return {(row.kind, row.key): row for row in Binding.objects.filter(wanted, route_id=route_id)}
+    return {(row.kind, row.key): row for row in Binding.objects.filter(wanted, route_id=route_id).order_by()}
 
 
 def children(route_id: int, parent: str, kinds: Iterable[str]) -> list[Binding]:
@@ -63,7 +63,7 @@ def of_record(route_id: int, key: str) -> list[Binding]:
     return list(Binding.objects.filter(route_id=route_id, key=key).order_by("pk"))
 
 
-def begin(writer: Writer, document: Document, *, parent: str, title: str) -> Begun:
+def begin(writer: Writer, document: Document, *, parent: str) -> Begun:
     """Commit the intent to write and renew the lease, in one short transaction.
 
     A new binding starts as `creating`; a bound one is `in_doubt` until `done`. Raises ClaimLost when the job was
@@ -77,16 +77,14 @@ def begin(writer: Writer, document: Document, *, parent: str, title: str) -> Beg
             route_id=writer.route_id,
             kind=document.kind,
             key=document.key,
-            defaults={"parent": parent, "title": title[:255], "claim": writer.attempt.claim, "begun_at": now},
+            defaults={"parent": parent, "title": writer.job.title[:255], "claim": writer.attempt.claim, "begun_at": now},
         )
         if created:
             return Begun(row, None)
-        if row.claim != writer.attempt.claim and row.state == Binding.State.CREATING and _lives(row.claim):
+        intent = Intent(writer, document, parent)
+        if not _is_free(row, intent):
             raise Transient("another job is creating the same object", code="creating_elsewhere", not_before=now + ELSEWHERE, counted=False)
-        begun = Begun(row, row.state, row.begun_at)
-        row.state = Binding.State.IN_DOUBT if row.remote_id else Binding.State.CREATING
-        row.claim, row.begun_at = writer.attempt.claim, now
-        row.parent, row.title = parent, title[:255]
+        begun = _begin_again(row, intent, now)
         row.save()
     return begun
 
@@ -99,18 +97,122 @@ def _lives(claim: UUID | None) -> bool:
     return alive.exists()
 
 
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One write among many of a kind: who writes which document, and what it hangs on."""
+
+    writer: Writer
+    document: Document
+    parent: str = ""
+
+
+def begin_many(intents: Sequence[Intent]) -> list[tuple[Intent, Begun]]:
+    """Commit many intents of one kind and renew their leases, in one short transaction.
+
+    What was given to another worker, or is being created by one, is left out.
+    """
+    try:
+        return _begin_many(intents)
+    except IntegrityError:  # an invoice's job has just begun to make the customer's object: now it is in sight
+        return _begin_many(intents)
+
+
+def _begin_many(intents: Sequence[Intent]) -> list[tuple[Intent, Begun]]:
+    now = timezone.now()
+    with transaction.atomic():
+        standing = ledger.renew_all([intent.writer.attempt for intent in intents])
+        mine = [intent for intent in intents if intent.writer.job.pk in standing]
+        known = _rows_of(mine)
+        fresh = [(intent, Begun(_new(intent, now), None)) for intent in mine if intent.document.key not in known]
+        Binding.objects.bulk_create([begun.row for _, begun in fresh])
+        old = [(intent, known[intent.document.key]) for intent in mine if intent.document.key in known]
+        again = [(intent, _begin_again(row, intent, now)) for intent, row in old if _is_free(row, intent)]
+        Binding.objects.bulk_update([begun.row for _, begun in again], ["state", "claim", "begun_at", "parent", "title"])
+    return fresh + again
+
+
+def _rows_of(intents: Sequence[Intent]) -> dict[str, Binding]:
+    if not intents:
+        return {}
+    first = intents[0]
+    keys = [intent.document.key for intent in intents]
+    return {row.key: row for row in Binding.objects.filter(route_id=first.writer.route_id, kind=first.document.kind, key__in=keys)}
+
+
+def _new(intent: Intent, now: datetime) -> Binding:
+    return Binding(
+        route_id=intent.writer.route_id,
+        kind=intent.document.kind,
+        key=intent.document.key,
+        parent=intent.parent,
+        title=intent.writer.job.title[:255],
+        claim=intent.writer.attempt.claim,
+        begun_at=now,
+    )
+
+
+def _is_free(row: Binding, intent: Intent) -> bool:
+    return row.claim == intent.writer.attempt.claim or row.state != Binding.State.CREATING or not _lives(row.claim)
+
+
+def _begin_again(row: Binding, intent: Intent, now: datetime) -> Begun:
+    begun = Begun(row, row.state, row.begun_at)
+    row.state = Binding.State.IN_DOUBT if row.remote_id else Binding.State.CREATING
+    row.claim, row.begun_at = intent.writer.attempt.claim, now
+    row.parent, row.title = intent.parent, intent.writer.job.title[:255]
+    return begun
+
+
 def done(row: Binding, document: Document, written: Written, digests: Mapping[str, str], writer: Writer) -> None:
     """Remember what was written, as soon as the call has answered."""
-    row.remote_id = written.remote_id
+    _remember(row, document, written, digests, writer)
+    mine = Binding.objects.filter(pk=row.pk, claim=row.claim)
+    if mine.update(state=Binding.State.BOUND, **{name: getattr(row, name) for name in REMEMBERED}):
+        row.state = Binding.State.BOUND
+        return
+    row.state = Binding.State.IN_DOUBT  # put in doubt since the write began: what was written is remembered, the doubt stays
+    row.save(update_fields=REMEMBERED)
+
+
+REMEMBERED = ["remote_id", "hashes", "facts", "source_modified_at", "written_at", "job_id", "gone_at"]
+
+
+def _remember(row: Binding, document: Document, written: Written, digests: Mapping[str, str], writer: Writer) -> None:
+    row.remote_id = written.remote_id or row.remote_id
     kept = {name: digest for name, digest in digests.items() if name not in written.dropped}
     row.hashes = {**row.hashes, **kept} if document.partial else kept
     row.facts = {**row.facts, **written.facts}
     # A part says nothing of the rest: an organization that an invoice made with its name only is not up to date yet.
     row.source_modified_at = (None if document.partial else document.modified_at) or row.source_modified_at
-    row.written_at, row.job_id = timezone.now(), writer.job.pk
+    row.written_at, row.job_id, row.gone_at = timezone.now(), writer.job.pk, None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one write among many."""
+
+    intent: Intent
+    row: Binding
+    written: Written
+    digests: Mapping[str, str]
+
+
+def done_many(outcomes: Sequence[Outcome]) -> None:
+    """Remember what was written by one bulk call; three statements. What was put in doubt since stays so."""
+    for one in outcomes:
+        _remember(one.row, one.intent.document, one.written, one.digests, one.intent.writer)
     with transaction.atomic():
-        row.save(update_fields=["remote_id", "hashes", "facts", "source_modified_at", "written_at", "job_id"])
-        _settle(row, Binding.State.BOUND)
+        Binding.objects.bulk_update([one.row for one in outcomes], REMEMBERED)
+        for claim in {one.row.claim for one in outcomes}:
+            rows = [one.row for one in outcomes if one.row.claim == claim]
+            Binding.objects.filter(pk__in=[row.pk for row in rows], claim=claim).update(state=Binding.State.BOUND)
+
+
+def learn_ids(found: Sequence[tuple[Binding, str]]) -> None:
+    """Remember the ids of objects that were written by their keys."""
+    for row, remote_id in found:
+        row.remote_id = remote_id
+    Binding.objects.bulk_update([row for row, _ in found], ["remote_id"])
 
 
 def note_modified(row: Binding, document: Document) -> None:
@@ -118,6 +220,15 @@ def note_modified(row: Binding, document: Document) -> None:
     if document.modified_at and not document.partial and row.source_modified_at != document.modified_at:
         row.source_modified_at = document.modified_at
         Binding.objects.filter(pk=row.pk).update(source_modified_at=document.modified_at)
+
+
+def note_modified_many(pairs: Iterable[tuple[Binding, Document]]) -> None:
+    """Do as `note_modified` does with many; one statement where any differs."""
+    news = [(row, document.modified_at) for row, document in pairs if document.modified_at and not document.partial]
+    moved = [row for row, modified_at in news if row.source_modified_at != modified_at]
+    for row, modified_at in news:
+        row.source_modified_at = modified_at
+    Binding.objects.bulk_update(moved, ["source_modified_at"])
 
 
 def _settle(row: Binding, state: str) -> None:
@@ -130,14 +241,35 @@ def doubt(rows: Iterable[Binding]) -> None:
 
     Call inside a transaction, with the request for the job.
     """
-    suspected = Binding.objects.filter(pk__in=[row.pk for row in rows]).exclude(state=Binding.State.LOST)
-    suspected.exclude(remote_id="").update(state=Binding.State.IN_DOUBT, claim=None)
+    suspected = Binding.objects.filter(pk__in=[row.pk for row in rows], state__in=(Binding.State.BOUND, Binding.State.IN_DOUBT))
+    suspected.update(state=Binding.State.IN_DOUBT, claim=None)
 
 
 def adopt(row: Binding, remote_id: str) -> None:
     """Take a remote object that carries our key for ours; what it holds is in doubt, so that it is written whole."""
     row.remote_id, row.state, row.hashes = remote_id, Binding.State.IN_DOUBT, {}
     row.save()
+
+
+def adopt_many(route_id: int, kind: str, carrying: Iterable[tuple[str, str]]) -> set[str]:
+    """Take a page of what carries our keys and is not bound for ours, in doubt, so that it is written whole.
+
+    Returns the keys of which a second object was met, on this page or since an earlier one; what was adopted of them and
+    not written since is forgotten, so that their own runs find both. Call inside a transaction.
+    """
+    pairs = list(dict.fromkeys(carrying))
+    known = {row.key: row for row in Binding.objects.filter(route_id=route_id, kind=kind, key__in=[key for key, _ in pairs])}
+    fresh: dict[str, str] = {}
+    twins: set[str] = set()
+    for key, remote_id in pairs:
+        held = known[key].remote_id if key in known else fresh.setdefault(key, remote_id)
+        if held not in ("", remote_id):
+            twins.add(key)
+    Binding.objects.filter(pk__in=[known[key].pk for key in twins if key in known], written_at=None).delete()
+    doubt = Binding.State.IN_DOUBT
+    rows = [Binding(route_id=route_id, kind=kind, key=key, remote_id=one, state=doubt) for key, one in fresh.items() if key not in twins]
+    Binding.objects.bulk_create(rows, ignore_conflicts=True)
+    return {key for key in twins if key not in known or known[key].written_at is None}
 
 
 def next_look(row: Binding) -> datetime | None:
@@ -155,10 +287,13 @@ def look_at_once(row: Binding) -> None:
 
 
 def abandon(begun: Begun) -> None:
-    """Take the intent back: the write was surely not carried out, so all is as it was before."""
+    """Take the intent back: the write was surely not carried out, so all is as it was before.
+
+    A worker that was taken for dead may come here late: what another claim has begun since is left alone.
+    """
     row = begun.row
     if begun.before is None:
-        row.delete()
+        Binding.objects.filter(pk=row.pk, claim=row.claim).delete()
     else:
         row.begun_at = begun.began_before
         with transaction.atomic():
@@ -175,6 +310,11 @@ def lose(row: Binding) -> None:
 def forget(row: Binding) -> None:
     """Remove the memory of an object that is gone."""
     row.delete()
+
+
+def note_gone(route_id: int, key: str) -> None:
+    """Remember that the end of a record was carried out, so that no sweep asks for it again; what is written later ends that."""
+    Binding.objects.filter(route_id=route_id, key=key).update(gone_at=timezone.now())
 
 
 def facts(row: Binding | None) -> Mapping[str, Any]:

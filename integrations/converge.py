@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from audit import ledger
+from audit import ledger, trail
 from audit.states import Outcome
 from integrations import bindings
 from integrations.bindings import Begun, Writer
@@ -70,6 +70,7 @@ def bring_deletion(arrival: Arrival) -> Outcome:
     _learn_bindings(arrival, documents)
     for document in documents:
         _converge(arrival, document)
+    bindings.note_gone(arrival.route.pk, job.key)
     return ledger.outcome_of_success("deleted")
 
 
@@ -102,9 +103,9 @@ def _learn_bindings(arrival: Arrival, documents: Sequence[Document]) -> None:
 def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) -> None:
     document = _resolved(arrival, unresolved)
     row = _known(arrival, document)
-    wanted = hashes({**document.fields, **_hanging_on(arrival, document)})
-    vanished = () if document.partial or row is None else tuple(name for name in row.hashes if name not in wanted and name != PARENT)
-    changed = changed_fields(wanted, row.hashes if row else {}) | frozenset(vanished)
+    wanted = digests(document, _remote_id(arrival, document.parent) if document.parent and not document.partial else "")
+    vanished = _vanished(document, row, wanted)
+    changed = changed_fields(wanted, row.hashes if row else {}) | vanished
     if row is not None and row.state == Binding.State.BOUND and not changed and not arrival.writer.job.force:
         bindings.note_modified(row, document)
         arrival.results.add("unchanged")
@@ -124,11 +125,24 @@ def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) ->
         _converge_anew(arrival, unresolved)
 
 
-def _hanging_on(arrival: Arrival, document: Document) -> dict[str, str]:
-    """Return the parent's remote id as a value to compare: under a parent that was made anew all is written again."""
-    if document.parent is None or document.partial:
-        return {}
-    return {PARENT: _remote_id(arrival, document.parent)}
+def digests(document: Document, parent_id: str) -> dict[str, str]:
+    """Return what is compared with what was last written: one digest per field, links resolved.
+
+    The parent's remote id is one of them: under a parent that was made anew all is written again.
+    """
+    hanging_on = {PARENT: parent_id} if document.parent and not document.partial else {}
+    return hashes({**document.fields, **hanging_on})
+
+
+def differing(document: Document, row: Binding, wanted: Mapping[str, str]) -> frozenset[str]:
+    """Return the fields that are not as they were last written, those that nothing is mapped to any more among them."""
+    return changed_fields(wanted, row.hashes) | _vanished(document, row, wanted)
+
+
+def _vanished(document: Document, row: Binding | None, wanted: Mapping[str, str]) -> frozenset[str]:
+    if document.partial or row is None:
+        return frozenset()
+    return frozenset(name for name in row.hashes if name not in wanted and name != PARENT)
 
 
 def _known(arrival: Arrival, document: Document) -> Binding | None:
@@ -169,6 +183,8 @@ def _resolved(arrival: Arrival, document: Document) -> Document:
 
 def _remote_id(arrival: Arrival, link: Link) -> str:
     row = arrival.known.get((link.kind, link.key))
+    if row is not None and not row.remote_id and row.state == Binding.State.BOUND:
+        _learn_id(arrival, row)
     if row is None or not row.remote_id:
         stub = arrival.adapter.stub(arrival.snapshot, arrival.trace)
         if stub is None or (stub.kind, stub.key) != (link.kind, link.key):
@@ -176,6 +192,13 @@ def _remote_id(arrival: Arrival, link: Link) -> str:
         _converge(arrival, stub)
         row = arrival.known[(link.kind, link.key)]
     return row.remote_id
+
+
+def _learn_id(arrival: Arrival, row: Binding) -> None:
+    """Look up the id of an object that a bulk call wrote by its key: no such call had to tell it."""
+    seen = arrival.adapter.observe(row.kind, {row.key: ""}).get(row.key)
+    if seen is not None and seen.remote_id:
+        bindings.learn_ids([(row, seen.remote_id)])
 
 
 def _settle_doubt(arrival: Arrival, document: Document, row: Binding | None) -> Binding | None:
@@ -192,7 +215,7 @@ def _settle_doubt(arrival: Arrival, document: Document, row: Binding | None) -> 
     if len(found) > 1:
         raise Rejected("more than one remote object carries this record's key", code="twins", words=", ".join(found))
     if found:
-        begun = bindings.begin(arrival.writer, document, parent=_parent_key(document), title=arrival.writer.job.title)
+        begun = bindings.begin(arrival.writer, document, parent=_parent_key(document))
         bindings.adopt(begun.row, found[0])
         arrival.known[(document.kind, document.key)] = begun.row
         return begun.row
@@ -204,7 +227,7 @@ def _settle_doubt(arrival: Arrival, document: Document, row: Binding | None) -> 
 
 def _remembered(document: Document) -> bool:
     """Whether our memory reaches back beyond the record's birth: then no binding means that nothing was written."""
-    since = ledger.remembers_since()
+    since = trail.remembers_since()
     return not document.find_lags and since is not None and document.created_at is not None and document.created_at > since + CLOCKS_APART
 
 
@@ -223,7 +246,11 @@ def _parent_key(document: Document) -> str:
 
 
 def _write(arrival: Arrival, document: Document, row: Binding | None, changed: frozenset[str], wanted: Mapping[str, str]) -> None:
-    begun = bindings.begin(arrival.writer, document, parent=_parent_key(document), title=arrival.writer.job.title)
+    begun = bindings.begin(arrival.writer, document, parent=_parent_key(document))
+    if begun.row.remote_id and not (row and row.remote_id):
+        # Its maker may have read later than this job: to write now could bring an older version back.
+        bindings.abandon(begun)
+        raise Transient("another job has made the same object meanwhile", code="made_elsewhere", not_before=timezone.now(), counted=False)
     try:
         written = arrival.adapter.write(document, _bound(arrival, document, row, changed))
     except ConnectorError as error:
@@ -279,9 +306,20 @@ def _remove_children(arrival: Arrival, documents: Sequence[Document]) -> None:
 
 
 def _remove(arrival: Arrival, row: Binding) -> None:
-    if row.remote_id:
+    """Remove one object. A create or a bulk call that did not tell the id may have made one too: it is looked for by its key."""
+    parents = bindings.of_record(arrival.route.pk, row.parent)
+    parent = parents[0].remote_id if parents else ""
+    for remote_id in [row.remote_id] if row.remote_id else _left_behind(arrival, row, parent):
         if not ledger.renew(arrival.writer.attempt):
             raise bindings.ClaimLost
-        parent = bindings.of_record(arrival.route.pk, row.parent)
-        arrival.adapter.remove(row.kind, Bound(row.remote_id, parent[0].remote_id if parent else "", row.facts))
+        arrival.adapter.remove(row.kind, Bound(remote_id, parent, row.facts))
     bindings.forget(row)
+
+
+def _left_behind(arrival: Arrival, row: Binding, parent: str) -> list[str]:
+    """Return the ids of what carries the binding's key; raise Transient while an unanswered create may still turn up."""
+    found = list(arrival.adapter.find(Document(row.kind, row.key, {}), Bound("", parent, row.facts)))
+    look = None if found or row.state != Binding.State.CREATING else bindings.next_look(row)
+    if look is not None:
+        raise Transient("an earlier create may still turn up", code="create_in_doubt", not_before=look, counted=False)
+    return found

@@ -43,9 +43,13 @@ def _open_invoices(source: Connection, customers: Sequence[str]) -> dict[str, st
 
 def _asks(source: Connection, owners: dict[str, str]) -> list[Ask]:
     """Return a job per route and invoice, where the route mirrors the invoice and its templates name the customer."""
-    routes = {route.pk: route for route in Route.objects.filter(source=source).select_related("destination") if _shows(route)}
-    bound = Binding.objects.filter(route__in=list(routes), key__in=list(owners)).values_list("route_id", "key").order_by().distinct()
-    return [asking.ask(source, routes[pk], INVOICE, key, customer_key=owners[key]) for pk, key in bound]
+    bound = Binding.objects.filter(route__source=source, key__in=list(owners)).values_list("route_id", "key").order_by().distinct()
+    showing = list(bound)
+    if not showing:  # as of a customer who is new: no document shows anything yet
+        return []
+    mine = Route.objects.filter(source=source).select_related("destination").prefetch_related("field_mappings", "status_mappings")
+    routes = {route.pk: route for route in mine if _shows(route)}
+    return [asking.ask(source, routes[pk], INVOICE, key, customer_key=owners[key]) for pk, key in showing if pk in routes]
 
 
 def _shows(route: Route) -> bool:

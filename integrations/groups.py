@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from django.apps import apps
 
 APPS = ("audit", "integrations")
-REPLAY = ("replay_syncjob", "replay_delivery")
+REPLAY = ("replay_syncjob", "replay_delivery", "run_sweep")
 EDIT = (
     *(f"{verb}_{model}" for model in ("route", "fieldmapping", "statusmapping") for verb in ("add", "change", "delete")),
     "add_connection",

@@ -12,12 +12,14 @@ from django.conf import settings
 from django.db.models import Count, Max, Q
 from django.utils import timezone
 
+from audit import outages
 from audit.models import Hold, SyncJob
 from audit.states import State
 from integrations import oauth, refreshing, registry, remote_webhooks, systems, webhook_secrets
-from integrations.models import Connection, Credential, Delivery, Intake, Route, Watermark, WebhookSecret
+from integrations.models import Connection, Credential, Delivery, Intake, Route, Sweep, Watermark, WebhookSecret
 
 POLL_LATE = timedelta(minutes=10)
+RECONCILE_LATE = timedelta(hours=26)  # a day, and time to run it
 CHECK_EVERY = timedelta(hours=1)
 SILENT_AFTER = timedelta(hours=3)  # without a successful call, though one is made every hour
 WARN_BEFORE = timedelta(days=90)  # of a way in that ends
@@ -223,6 +225,7 @@ def _work(connection: Connection, now: datetime) -> Iterator[Line]:
     yield from (_hold(row, now) for row in _holds(connection, now))
     polled = Watermark.objects.filter(connection__in=Route.objects.filter(source=connection).values("source"))
     yield from (_poll(row, now) for row in polled.order_by("kind"))
+    yield from _reconcile(connection, now)
 
 
 def _jobs(connection: Connection) -> Line:
@@ -242,10 +245,13 @@ def _jobs(connection: Connection) -> Line:
 def _holds(connection: Connection, now: datetime) -> Iterable[Hold]:
     routes = Route.objects.filter(Q(source=connection) | Q(destination=connection)).values_list("pk", flat=True)
     scopes = [f"connection:{connection.pk}", *(f"route:{pk}" for pk in routes)]
-    return Hold.objects.filter(Q(until=None) | Q(until__gt=now), scope__in=scopes).order_by("scope")
+    return Hold.objects.filter(Q(until=None) | Q(until__gt=now) | Q(reason=outages.REASON), scope__in=scopes).order_by("scope")
 
 
 def _hold(row: Hold, now: datetime) -> Line:
+    if row.reason == outages.REASON:
+        advice = "Nothing to do: one call at a time is tried until the vendor answers. Ping tries at once."
+        return Line("vendor", Level.FAILED, f"has not answered for {span(now - row.created_at)}", advice)
     until = "until somebody ends it" if row.until is None else f"until {moment(row.until, now)}"
     return Line("hold", Level.NOTE if row.until else Level.WARNING, f"{row.scope.partition(':')[0]}: {row.reason}, {until}")
 
@@ -260,6 +266,43 @@ def _poll(row: Watermark, now: datetime) -> Line:
             f"poll: {row.kind}", Level.WARNING, f"{last}: {row.problem}", "It is tried again by itself; nothing is missed meanwhile."
         )
     return Line(f"poll: {row.kind}", Level.OK, last)
+
+
+def _reconcile(connection: Connection, now: datetime) -> Iterator[Line]:
+    """Say when all records of a source were compared last, and what came of it."""
+    if not Route.objects.filter(source=connection).exists():
+        return
+    whole = Sweep.objects.filter(source=connection, purpose=Sweep.Purpose.RECONCILE, route=None, dry_run=False)
+    done = whole.filter(state=Sweep.State.DONE).order_by("-ended_at").first()
+    newest = whole.order_by("-created_at").first()
+    last = moment(done.ended_at, now) if done is not None and done.ended_at is not None else "never yet"
+    if newest is not None and newest.state == Sweep.State.FAILED:
+        yield Line(
+            "reconcile", Level.WARNING, f"{last}; the newest failed: {newest.problem}", "Mend that, then run one on the page Reconciles."
+        )
+    elif now - (done.created_at if done else connection.created_at) > RECONCILE_LATE:
+        advice = "One is made each day: see whether a worker runs, or run one on the page Reconciles."
+        yield Line("reconcile", Level.WARNING, last, advice)
+    elif done is None:
+        yield Line("reconcile", Level.NOTE, last, "The first runs by itself after midnight where the business is.")
+    else:
+        yield _agreement(done, last)
+
+
+def _agreement(done: Sweep, last: str) -> Line:
+    differing, money = done.findings.count(), done.disagreements.filter(agrees=False).order_by().values("customer_key").distinct().count()
+    if done.left_out:
+        return Line(
+            "reconcile", Level.WARNING, f"{last}; not looked at: {', '.join(done.left_out)}", "See its report on the page Reconciles."
+        )
+    if money:
+        return Line(
+            "reconcile",
+            Level.WARNING,
+            f"{last}: the money of {money} customer{'' if money == 1 else 's'} differed",
+            "See its report on the page Reconciles.",
+        )
+    return Line("reconcile", Level.OK, f"{last}: {f'{differing} findings, repairs asked for' if differing else 'all agreed'}")
 
 
 # --- Its webhook -----------------------------------------------------------------------------------------------------

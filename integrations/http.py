@@ -5,18 +5,20 @@ import email.utils
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import requests
 from requests.exceptions import ConnectTimeout, RequestException
 
 from integrations.core.errors import Transient
 
-RETRY_AFTER_MOST = timedelta(days=1)
+RETRY_AFTER_MOST = timedelta(days=7)  # more is taken for a vendor's mistake: a Unix time in place of seconds
 SECRET_LEAST = 6  # characters; what is shorter stands in ordinary text too
+OUT_OF_TIME = "budget"
 REQUEST_ID_HEADERS = ("x-request-id", "x-zendesk-request-id", "x-arequestid", "atl-traceid")
 
 
@@ -68,6 +70,14 @@ class Silent:
         """Keep nothing."""
 
 
+Gate = Callable[[str, str], AbstractContextManager[Callable[[Answer], None]]]
+
+
+@contextmanager
+def _open(method: str, path: str) -> Iterator[Callable[[Answer], None]]:
+    yield lambda answer: None
+
+
 def _plain_401(answer: Answer) -> bool:
     return answer.status == 401
 
@@ -77,8 +87,9 @@ class ApiClient:
     """HTTP to one account.
 
     It never repeats a request, except once after a 401 with renewed credentials: an unauthorized request was not
-    carried out. `unauthorized` tells such answers apart where the vendor says it otherwise; `gate` is entered around
-    each request and may raise Transient (rate limits); `deadline` is a time.monotonic() after which nothing is sent.
+    carried out. `unauthorized` tells such answers apart where the vendor says it otherwise. `gate` is entered, with method
+    and path, around each request and yields what takes its answer; it may raise Transient (limits). `deadline` is a
+    time.monotonic() after which nothing is sent.
     """
 
     base_url: str
@@ -87,7 +98,7 @@ class ApiClient:
     recorder: Recorder = field(default_factory=Silent)
     timeout: tuple[float, float] = (3.0, 8.0)
     unauthorized: Callable[[Answer], bool] = _plain_401
-    gate: Callable[[], AbstractContextManager[Any]] = nullcontext
+    gate: Gate = _open
     deadline: float | None = None
 
     def send(
@@ -104,27 +115,37 @@ class ApiClient:
         return answer
 
     def _send(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any, headers: dict[str, str]) -> Answer:
+        self._check_time(method, path)
+        with self.gate(method, path) as tell:
+            answer = self._exchange(method, path, query, body, headers)
+            tell(answer)
+            return answer
+
+    def _check_time(self, method: str, path: str) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
             soon = datetime.now(UTC) + timedelta(seconds=1)
-            raise Transient(f"{method} {path}: the run's time is used up", code="budget", not_before=soon, counted=False, unsent=True)
-        with self.gate():
-            token = self.recorder.sending(method, path)
-            started = time.monotonic()
-            response = None
-            try:
-                response = self._request(method, path, query, body, headers)
-                return _answer(response, headers)
-            finally:
-                elapsed = round((time.monotonic() - started) * 1000)
-                status = None if response is None else response.status_code
-                self.recorder.answered(token, status, elapsed, "" if response is None else _request_id(response))
+            raise Transient(f"{method} {path}: the run's time is used up", code=OUT_OF_TIME, not_before=soon, counted=False, unsent=True)
+
+    def _exchange(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any, headers: dict[str, str]) -> Answer:
+        token = self.recorder.sending(method, path)
+        started = time.monotonic()
+        response = None
+        try:
+            # The last thing before: gate and entry may have waited, and the claim under which this is written has not.
+            self._check_time(method, path)
+            response = self._request(method, path, query, body, headers)
+            return _answer(response, headers)
+        finally:
+            elapsed = round((time.monotonic() - started) * 1000)
+            status = None if response is None else response.status_code
+            self.recorder.answered(token, status, elapsed, "" if response is None else _request_id(response))
 
     def _request(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any, headers: dict[str, str]) -> requests.Response:
         try:
             return self.session.request(
                 method,
                 self.base_url + path,
-                params=query,
+                params=_written(query),
                 json=body,
                 headers={"Accept": "application/json", "User-Agent": "ml-connector", **headers},
                 timeout=self.timeout,
@@ -134,6 +155,11 @@ class ApiClient:
             # Only the class: the exception's text holds the URL with its query.
             unsent = isinstance(error, ConnectTimeout) or _refused(error)
             raise Transient(f"{method} {path}: {type(error).__name__}", code="no_answer", unsent=unsent) from None
+
+
+def _written(query: Mapping[str, Any] | None) -> str | None:
+    # Commas and colons may stand in a query as they are, so that a hundred keys in one address stay below the 8 KB that servers take.
+    return urlencode({name: value for name, value in (query or {}).items() if value is not None}, safe=",:") or None
 
 
 def _refused(error: RequestException) -> bool:
@@ -167,22 +193,34 @@ def _request_id(response: requests.Response) -> str:
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> datetime | None:
-    """Return the time that a Retry-After header names (seconds or a date), at most a day ahead, None without one.
+    """Return the time that a Retry-After header names (seconds or a date), at most a week ahead; None where it names none to come.
 
+    A date is the vendor's: where the answer says what time it is there, a clock of ours that is ahead shortens no wait.
+    Zero, a negative number and a time gone by are no answer to when: the caller then waits what it thinks right.
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
     now = now or datetime.now(UTC)
     given = headers.get("Retry-After", "").strip()
-    if not given:
+    wait = _seconds(given)
+    if wait is None and (until := _date(given)) is not None:
+        wait = max((until - now).total_seconds(), (until - (_date(headers.get("Date", "")) or now)).total_seconds())
+    if wait is None or not wait > 0:
+        return None
+    return now + timedelta(seconds=min(wait, RETRY_AFTER_MOST.total_seconds()))
+
+
+def _seconds(given: str) -> float | None:
+    try:
+        return float(given)
+    except ValueError:
+        return None
+
+
+def _date(given: str) -> datetime | None:
+    parsed = email.utils.parsedate_tz(given)
+    if parsed is None:
         return None
     try:
-        until = now + min(timedelta(seconds=float(given)), RETRY_AFTER_MOST)
+        return datetime.fromtimestamp(email.utils.mktime_tz(parsed), UTC)
     except (ValueError, OverflowError):
-        parsed = email.utils.parsedate_tz(given)
-        if parsed is None:
-            return None
-        try:
-            until = datetime.fromtimestamp(email.utils.mktime_tz(parsed), UTC)
-        except (ValueError, OverflowError):
-            return None
-    return min(max(until, now), now + RETRY_AFTER_MOST)
+        return None

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from audit import ledger
+from audit import holds, ledger
 from audit.models import SyncJob
 from audit.states import CLOSED, State
 from integrations import asking, pipeline, registry, systems, webhook_secrets
@@ -248,7 +248,7 @@ def _under_way(jobs: Iterable[SyncJob]) -> bool:
 
 
 def _due_before(job: SyncJob, end: float) -> bool:
-    free_at = ledger.free_at(job) if job.state == State.PENDING else None
+    free_at = holds.free_at(job) if job.state == State.PENDING else None
     return free_at is not None and (free_at - timezone.now()).total_seconds() < end - time.monotonic()
 
 
@@ -282,7 +282,7 @@ def _reply(jobs: list[SyncJob]) -> Reply:
 
 
 def _seconds_until(waiting: list[SyncJob]) -> int:
-    ends = [ledger.free_at(job) for job in waiting if job.state == State.PENDING]
+    ends = [holds.free_at(job) for job in waiting if job.state == State.PENDING]
     known = [end for end in ends if end is not None]
     if not known:
         return WAIT_FOR_A_PERSON

@@ -7,10 +7,10 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 from django_q.models import Schedule
 
-from audit import ledger
+from audit import ledger, trail
 from audit.models import Heartbeat, Hold, SyncJob
 from audit.states import State
-from integrations import health
+from integrations import capacity, health
 from integrations.core.events import Decision
 from integrations.models import Connection, Delivery, Intake
 
@@ -22,15 +22,17 @@ def overview(now: datetime | None = None) -> dict[str, Any]:
     """Return the state of the product as JSON values; times are ISO text, ages seconds.
 
     `jobs.dead` counts unresolved dead letters only. `oldest_due_seconds` and `overdue` leave out what a hold covers;
-    overdue is a job due for more than 15 minutes.
+    overdue is a job due for more than 15 minutes. A machine whose workers fell silent counts as unhealthy until it is forgotten.
     """
     now = now or timezone.now()
     jobs = _jobs()
     due = _due_unheld(now)
     oldest = due.order_by("due_at").values_list("due_at", flat=True).first()
     overdue = due.filter(due_at__lt=now - OVERDUE_AFTER).count()
+    workers = [_heartbeat(row, now) for row in Heartbeat.objects.order_by("name")]
+    silent = [row for row in workers if row["state"] == "silent"]
     return {
-        "healthy": not (jobs["dead"] or jobs["blocked"] or overdue),
+        "healthy": not (jobs["dead"] or jobs["blocked"] or overdue or silent),
         "jobs": jobs,
         "overdue": overdue,
         "oldest_due_seconds": 0 if oldest is None else int((now - oldest).total_seconds()),
@@ -38,7 +40,7 @@ def overview(now: datetime | None = None) -> dict[str, Any]:
         "intake": _intake(),
         "connections": [_connection(row, now) for row in Connection.objects.order_by("slug")],
         "holds": [_hold(row) for row in Hold.objects.filter(Q(until=None) | Q(until__gt=now)).order_by("scope")],
-        "workers": [_heartbeat(row, now) for row in Heartbeat.objects.order_by("name")],
+        "workers": workers,
         "schedules": [{"name": row.name, "next_run": _text(row.next_run)} for row in Schedule.objects.order_by("name")],
     }
 
@@ -50,7 +52,7 @@ def _jobs() -> dict[str, int]:
 
 
 def _due_unheld(now: datetime) -> QuerySet[SyncJob]:
-    return SyncJob.objects.filter(~ledger._held(now), state=State.PENDING, due_at__lte=now)
+    return SyncJob.objects.filter(~ledger.held(now), state=State.PENDING, due_at__lte=now)
 
 
 def _deliveries() -> dict[str, int]:
@@ -71,6 +73,7 @@ def _connection(row: Connection, now: datetime) -> dict[str, Any]:
         "reason": row.status_reason,
         "last_ok_at": _text(row.last_ok_at),
         "health": health.as_json(health.of(row, now)),
+        "capacity": capacity.as_json(capacity.of(row, now)),
     }
 
 
@@ -80,7 +83,9 @@ def _hold(row: Hold) -> dict[str, Any]:
 
 def _heartbeat(row: Heartbeat, now: datetime) -> dict[str, Any]:
     age = int((now - row.beat_at).total_seconds())
-    return {"name": row.name, "since": _text(row.since), "beat_at": _text(row.beat_at), "age_seconds": age}
+    silent = now - row.beat_at > trail.HEARTBEAT_GAP
+    state = "stopped" if row.stopped else "silent" if silent else "alive"
+    return {"name": row.name, "state": state, "since": _text(row.since), "beat_at": _text(row.beat_at), "age_seconds": age}
 
 
 def _text(at: datetime | None) -> str | None:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,19 +12,20 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from audit import outages
 from audit.ledger import Ask
 from audit.models import Hold
-from integrations import asking, dependants, pipeline, registry, systems
+from integrations import asking, breaker, dependants, failing, registry, systems
+from integrations.core import paging
 from integrations.core.errors import ConnectorError, Misconfigured, Transient
 from integrations.core.ports import Source
 from integrations.core.records import CUSTOMER, INVOICE, Changed, Listing
 from integrations.models import Binding, Connection, Intake, Route, Watermark
+from integrations.patience import patiently
 
 OVERLAP = timedelta(minutes=5)
 LEASE = timedelta(minutes=5)  # more than a poll may take; renewed with each page that is stored
 SLACK = timedelta(seconds=5)  # the minute's tick comes a little early or late
-STEP_BACK = timedelta(seconds=1)  # records of one moment may lie on two pages, and whether `after` includes it is not known
-PATIENCE = 5  # times that a call waits for a free slot, half a second to one each
 
 AskPage = Callable[[datetime, int], Listing]
 
@@ -132,14 +133,16 @@ def _is_called_for(source: Connection, row: Watermark) -> bool:
 
 def _read_on(source: Connection, row: Watermark, deadline: float | None) -> dict[str, Any]:
     """Read and store what changed; return what the row shall say then, also after a failure."""
+    if not outages.is_free(breaker.scope_of(source)):  # the source is down, and another probes
+        return {"due_at": timezone.now()}
     auth = systems.ConnectionAuth(source)
     try:
         adapter = systems.source(source, deadline=deadline, auth=auth)
         this = Poll(source, row, list(asking.routes_of(source)), _pages_of(adapter, row.kind))
-        for records in stretches(this.list_page, row.reached - OVERLAP):
-            _store(this, records)
+        for turned in paging.turn(this.list_page, row.reached - OVERLAP):
+            _store(this, turned.page.records)
     except (ConnectorError, Misconfigured) as error:
-        return {"problem": str(error)[:500], **_after_failure(source, auth, pipeline.told(error, f"the poll of {source.slug}"))}
+        return {"problem": str(error)[:500], **_after_failure(source, auth, failing.told(error, f"the poll of {source.slug}"))}
     return {"problem": "", "polled_at": timezone.now()}
 
 
@@ -147,63 +150,13 @@ def _after_failure(source: Connection, auth: systems.ConnectionAuth, error: Conn
     """Hold what the error says it covers; what may pass is tried again with the next tick, or when the vendor says."""
     if source.status == Connection.Status.INCOMPLETE and error.code in ("incomplete", "misconfigured"):
         return {}  # nobody has connected it yet
-    known = pipeline.stop(source, auth, error)
+    known = failing.stop(source, auth, error)
     return {"due_at": known.not_before or timezone.now()} if isinstance(known, Transient) else {}
 
 
 def _pages_of(adapter: Source, kind: str) -> AskPage:
     ask = adapter.changed_customers if kind == CUSTOMER else adapter.changed_invoices
-    return lambda after, page: _patiently(lambda: ask(after, page))
-
-
-def _patiently(ask: Callable[[], Listing]) -> Listing:
-    """Wait a moment for a free slot: where jobs take them all, a poll would hardly ever come to its turn."""
-    for _ in range(PATIENCE):
-        try:
-            return ask()
-        except Transient as error:
-            if error.code != "limit" or error.scope or error.not_before is None:
-                raise
-            time.sleep(min(1.0, max(0.0, (error.not_before - timezone.now()).total_seconds())))
-    return ask()
-
-
-def stretches(ask: AskPage, after: datetime) -> Iterator[list[Changed]]:
-    """Yield what changed after a moment, the oldest change first, in parts after each of which nothing before is missing.
-
-    Page numbers are not trusted, for a record that changes meanwhile moves to the end and draws the others forward:
-    each part begins anew at the last moment that was seen. Records may come twice.
-    """
-    more = True
-    while more:
-        records, more = _stretch(ask, after)
-        yield records
-        after = records[-1].modified_at - STEP_BACK if records else after
-
-
-def _stretch(ask: AskPage, after: datetime) -> tuple[list[Changed], bool]:
-    """Return a page, or where one moment fills more than one, as many as it takes, read until nothing new shows."""
-    known: dict[str, Changed] = {}
-    while True:
-        before, pages, found = len(known), 0, Listing((), more=True)
-        seen: set[str] = set()
-        while found.more and not _leads_on(found, after):
-            pages += 1
-            found = ask(after, pages)
-            news = {one.key: one for one in found.records}
-            if news.keys() <= seen:
-                found = Listing(found.records, more=False)
-            seen |= news.keys()
-            known |= news
-        if pages == 1 or len(known) == before:
-            return sorted(known.values(), key=lambda one: one.modified_at), found.more
-
-
-def _leads_on(found: Listing, after: datetime) -> bool:
-    return bool(found.records) and found.records[-1].modified_at - after >= 2 * STEP_BACK
-
-
-# --- What is new ---------------------------------------------------------------------------------------------------
+    return lambda after, page: patiently(lambda: ask(after, page))
 
 
 def _store(this: Poll, records: Sequence[Changed]) -> None:
@@ -234,7 +187,7 @@ def _stale(this: Poll, records: Sequence[Changed]) -> list[Changed]:
 
 def _asked(row: Watermark, records: Iterable[Changed], stale: Iterable[Changed]) -> dict[str, str]:
     """Return what the next poll, which looks at the overlap again, need not ask for: the jobs decide what comes of it."""
-    floor = _stamp(row.reached - OVERLAP - STEP_BACK)
+    floor = _stamp(row.reached - OVERLAP - paging.STEP_BACK)
     listed = {one.key for one in records}
     kept = {key: at for key, at in row.asked.items() if at >= floor and key not in listed}
     return kept | {one.key: _stamp(one.modified_at) for one in stale}

@@ -4,8 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit import ledger
+from audit import trail
 from audit.models import Attempt
+
+
+@dataclass(slots=True)
+class Turning:
+    """A recorder that writes to another one, which changes: first a whole batch's, then each job's own."""
+
+    to: "AttemptRecorder"
+
+    def sending(self, method: str, path: str) -> Any:
+        """Enter the request where it belongs now."""
+        return self.to, self.to.sending(method, path)
+
+    def answered(self, token: Any, status: int | None, milliseconds: int, request_id: str) -> None:
+        """Add the answer to where the request was entered."""
+        to, entered = token
+        to.answered(entered, status, milliseconds, request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +36,8 @@ class AttemptRecorder:
 
     def sending(self, method: str, path: str) -> Any:
         """Enter the request on every attempt."""
-        return ledger.enter_exchange(self.attempts, system=self.system, method=method, path=path or "/")
+        return trail.enter_exchange(self.attempts, system=self.system, method=method, path=path or "/")
 
     def answered(self, token: Any, status: int | None, milliseconds: int, request_id: str) -> None:
         """Add the answer."""
-        ledger.answer_exchange(token, status=status, milliseconds=milliseconds, request_id=request_id)
+        trail.answer_exchange(token, status=status, milliseconds=milliseconds, request_id=request_id)

@@ -9,10 +9,14 @@ from integrations.core.events import Event, Verdict
 from integrations.core.hooks import Hint, Keeper, Remote, Wish
 from integrations.core.ports import Access, Account, Consent, Destination, Place, Plan, Shape, Source, System
 from integrations.destinations.jira import adapter as jira
+from integrations.destinations.jira import rates as jira_rates
 from integrations.destinations.jira import webhook as jira_webhook
 from integrations.destinations.zendesk import adapter as zendesk
+from integrations.destinations.zendesk import rates as zendesk_rates
 from integrations.http import Answer, ApiClient
+from integrations.rates import Rates
 from integrations.sources.wave import adapter as wave
+from integrations.sources.wave import rates as wave_rates
 from integrations.sources.wave import webhook
 
 # The places that a new grant reaches; the first opens a client, with the new token, for an address.
@@ -34,6 +38,7 @@ class SourceEntry:
     places: Places
     sign: Callable[[bytes, str, float], dict[str, str]]  # a body with a secret, at a Unix time: the headers
     sample: Callable[[str, str], bytes]  # business and event id: a delivery that says nothing
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class DestinationEntry:
     consent: Consent
     places: Places
     hooks: Hooks | None = None
+    rates: Rates | None = None
 
 
 SOURCES = {
@@ -86,11 +92,18 @@ SOURCES = {
         wave.places,
         webhook.sign,
         webhook.sample,
+        wave_rates.RATES,
     ),
 }
 DESTINATIONS = {
     "zendesk": DestinationEntry(
-        zendesk.SYSTEM, zendesk.ACCESS, zendesk.unauthorized, zendesk.ZendeskDestination, zendesk.CONSENT, zendesk.places
+        zendesk.SYSTEM,
+        zendesk.ACCESS,
+        zendesk.unauthorized,
+        zendesk.ZendeskDestination,
+        zendesk.CONSENT,
+        zendesk.places,
+        rates=zendesk_rates.RATES,
     ),
     "jira": DestinationEntry(
         jira.SYSTEM,
@@ -110,6 +123,7 @@ DESTINATIONS = {
             essence=jira_webhook.essence,
             kinds=jira_webhook.KINDS,
         ),
+        jira_rates.RATES,
     ),
 }
 

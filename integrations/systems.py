@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from audit import ledger
+from audit import holds
 from audit.models import Hold
 from integrations import limits, oauth, outgoing, registry
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured
@@ -40,15 +40,17 @@ def source(
     deadline: float | None = None,
     insist: bool = False,
     auth: "ConnectionAuth | None" = None,
+    lane: str = limits.LIVE,
 ) -> Source:
     """Return the adapter of a source connection; `deadline` is a time.monotonic(). Raises Misconfigured.
 
     auth   what the caller made, to look at afterwards; it says itself whether to insist
+    lane   limits.BULK leaves a reserve of the account's limits to live work
     """
     entry = registry.SOURCES.get(connection.system)
     if entry is None:
         raise Misconfigured(f'"{connection.system}" is no source')
-    api = _client(connection, recorder, deadline, auth or ConnectionAuth(connection, insist=insist))
+    api = _client(connection, recorder, deadline, auth or ConnectionAuth(connection, insist=insist), lane)
     return entry.build(api, account(connection), settings.BUSINESS_TIME_ZONE)
 
 
@@ -59,15 +61,16 @@ def destination(
     deadline: float | None = None,
     insist: bool = False,
     auth: "ConnectionAuth | None" = None,
+    lane: str = limits.LIVE,
 ) -> Destination:
     """Return the adapter for a route's destination; as `source` in all else. Raises Misconfigured."""
-    api = _client(route.destination, recorder, deadline, auth or ConnectionAuth(route.destination, insist=insist))
+    api = _client(route.destination, recorder, deadline, auth or ConnectionAuth(route.destination, insist=insist), lane)
     return _destination_entry(route.destination).build(api, plan(route), DatabaseShape(route))
 
 
-def client(connection: Connection) -> ApiClient:
+def client(connection: Connection, *, lane: str = limits.LIVE) -> ApiClient:
     """Return the HTTP client of an account, for calls that serve no route. Raises Misconfigured."""
-    return _client(connection, None, None, ConnectionAuth(connection))
+    return _client(connection, None, None, ConnectionAuth(connection), lane)
 
 
 def _destination_entry(connection: Connection) -> registry.DestinationEntry:
@@ -77,7 +80,9 @@ def _destination_entry(connection: Connection) -> registry.DestinationEntry:
     return entry
 
 
-def _client(connection: Connection, recorder: Recorder | None, deadline: float | None, auth: "ConnectionAuth") -> ApiClient:
+def _client(
+    connection: Connection, recorder: Recorder | None, deadline: float | None, auth: "ConnectionAuth", lane: str = limits.LIVE
+) -> ApiClient:
     entry = registry.entry(connection.system)
     known = account(connection)
     return ApiClient(
@@ -87,7 +92,7 @@ def _client(connection: Connection, recorder: Recorder | None, deadline: float |
         recorder=OkNoting(recorder or Silent(), connection),
         timeout=outgoing.timeout(),
         unauthorized=entry.unauthorized,
-        gate=limits.gate_of(connection),
+        gate=limits.gate_of(connection, lane),
         deadline=deadline,
     )
 
@@ -98,6 +103,12 @@ def _session(connection_id: int) -> requests.Session:
     if connection_id not in sessions:
         sessions[connection_id] = outgoing.PlainSession()
     return sessions[connection_id]
+
+
+def close_sessions() -> None:
+    """Close this thread's sockets, where their vendors are gone."""
+    for session in _sessions.__dict__.pop("by_connection", {}).values():
+        session.close()
 
 
 @dataclass(slots=True)
@@ -171,13 +182,20 @@ class OkNoting:
 
 
 def plan(route: Route) -> Plan:
-    """Return the route with its mappings as a value; options that were never set have their defaults."""
+    """Return the route with its mappings as a value; options that were never set have their defaults.
+
+    Two statements, none where the mappings were prefetched.
+    """
     options = _with_defaults(registry.entry(route.destination.system).system.options, route.options)
     fields = tuple(
-        FieldRule(row.kind, row.target, row.template, remote=row.remote, problem=row.problem) for row in route.field_mappings.order_by("id")
+        FieldRule(row.kind, row.target, row.template, remote=row.remote, problem=row.problem) for row in _in_order(route.field_mappings)
     )
-    statuses = tuple(StatusRule(row.state, row.status, via=_listed(row.via)) for row in route.status_mappings.order_by("id"))
+    statuses = tuple(StatusRule(row.state, row.status, via=_listed(row.via)) for row in _in_order(route.status_mappings))
     return Plan(route.slug, tuple(route.kinds), options, fields, statuses)
+
+
+def _in_order(mappings: Any) -> list[Any]:
+    return sorted(mappings.all(), key=lambda row: row.pk)
 
 
 def _with_defaults(known: tuple[Setting, ...], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +308,7 @@ def block_refused(connection: Connection) -> bool:
         sharing = Connection.objects.select_for_update().filter(credential_id=connection.credential_id)
         refused = list(sharing.filter(status=Connection.Status.NEEDS_RECONNECT).order_by("pk"))
         for row in refused:
-            ledger.block(row.pk)
+            holds.block(row.pk)
     return connection.pk in {row.pk for row in refused}
 
 
@@ -299,7 +317,7 @@ def mark_ready(connection: Connection) -> bool:
     rows = Connection.objects.filter(pk=connection.pk).exclude(status=Connection.Status.READY)
     changed = bool(rows.update(status=Connection.Status.READY, status_reason=""))
     # An adapter may have found the grant dead without a refusal that marks the row.
-    held = Hold.objects.filter(scope=f"connection:{connection.pk}", reason=ledger.DISCONNECTED_REASON).exists()
+    held = Hold.objects.filter(scope=f"connection:{connection.pk}", reason=holds.DISCONNECTED_REASON).exists()
     if changed or held:
-        ledger.release(connection.pk)
+        holds.release(connection.pk)
     return changed or held

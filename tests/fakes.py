@@ -1,21 +1,39 @@
 """An in-memory source and an in-memory destination, which count calls and fail at will."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
-from integrations.core.documents import Bound, Document, Link, Value, Written
-from integrations.core.errors import Missing
+from integrations.core.documents import Bound, Bulk, Carried, Document, Link, Observed, Value, Written
+from integrations.core.errors import ConnectorError, Missing, Rejected, Transient, Unmappable
 from integrations.core.ports import Account, Check, Plan, Shape, Step, Trace
-from integrations.core.records import Business, Changed, Customer, Invoice, Listing, Money, Payment, Snapshot, number_of, record_key
+from integrations.core.records import (
+    Asked,
+    Business,
+    Changed,
+    Customer,
+    Dated,
+    Invoice,
+    Listing,
+    Money,
+    OpenInvoice,
+    Payment,
+    Snapshot,
+    Swept,
+    number_of,
+    record_key,
+)
 from integrations.http import ApiClient
 from integrations.registry import DestinationEntry, SourceEntry
 
 MODIFIED = datetime(2026, 5, 4, 12, tzinfo=UTC)
 Hook = Callable[[], None]
+R = TypeVar("R", bound=Dated)
+AMOUNTS = {"organization": "owed", "record": "due", "payment": "amount"}  # the field that shows the amount due, by document kind
 
 
 def nothing() -> None:
@@ -33,12 +51,16 @@ class FakeWave:
     customers: dict[str, Customer] = field(default_factory=dict)
     invoices: dict[str, Invoice] = field(default_factory=dict)
     reads: list[tuple[str, str]] = field(default_factory=list)
+    batches: list[list[tuple[str, str]]] = field(default_factory=list)
+    batches_fail: Exception | None = None
+    odd: dict[str, ConnectorError] = field(default_factory=dict)  # invoices that cannot be read, by number
     failures: list[Exception] = field(default_factory=list)
     down: Exception | None = None
     after_read: Hook = nothing
     pages: list[tuple[str, datetime, int]] = field(default_factory=list)
     page_size: int = 100
     after_page: Hook = nothing
+    unreadable: set[str] = field(default_factory=set)  # keys
 
     def page(self, kind: str, after: datetime, page: int) -> Listing:
         """Return a page of what was modified after a moment, as it stands now; `pages` lists what was asked for."""
@@ -53,6 +75,26 @@ class FakeWave:
         shown = Listing(tuple(found[start : start + self.page_size]), len(found) > start + self.page_size)
         self.after_page()
         return shown
+
+    def sweep(self, records: Iterable[R], kind: str, after: datetime, page: int) -> Swept[R]:
+        """Return a page of whole records, and what stands before it; `pages` lists what was asked for."""
+        self.pages.append((f"sweep {kind}", after, page))
+        if self.down is not None:
+            raise self.down
+        found = sorted((one for one in records if one.modified_at > after), key=lambda one: one.modified_at)
+        start = (page - 1) * self.page_size
+        shown, read = found[start : start + self.page_size], self.snapshot("", "")
+        swept = Swept(
+            records=tuple(one for one in shown if one.key not in self.unreadable),
+            more=len(found) > start + self.page_size,
+            business=read.business,
+            read_at=read.read_at,
+            today=read.today,
+            unreadable=tuple(one.key for one in shown if one.key in self.unreadable),
+            previous=found[start - 1].key if 0 < start <= len(found) else "" if page == 1 else None,
+        )
+        self.after_page()
+        return swept
 
     def key(self, kind: str, number: str) -> str:
         """Return the key of a record of this business."""
@@ -106,8 +148,17 @@ class FakeWave:
         """Return what a read shows now."""
         business = Business(self.uuid, "Acme", "Europe/Berlin", "EUR")
         return Snapshot(
-            business, datetime.now(UTC), date(2026, 5, 4), customer=self.customers.get(customer), invoice=self.invoices.get(invoice)
+            business,
+            datetime.now(UTC),
+            date(2026, 5, 4),
+            customer=self.customers.get(customer),
+            open_invoices=self._open_of(customer) if customer else None,
+            invoice=self.invoices.get(invoice),
         )
+
+    def _open_of(self, customer: str) -> tuple[OpenInvoice, ...]:
+        theirs = [one for one in self.invoices.values() if one.customer.key == self.key("customer", customer)]
+        return tuple(OpenInvoice(one.number, one.status, one.due, one.due_on) for one in theirs if one.due.amount and one.status != "DRAFT")
 
 
 @dataclass(slots=True)
@@ -119,15 +170,32 @@ class FakeWaveSource:
 
     def read(self, *, invoice: str = "", customer: str = "") -> Snapshot:
         """Return the records as they are now."""
-        token = self.client.recorder.sending("POST", "/graphql")
         self.wave.reads.append((invoice, customer))
+        self._send()
+        if invoice in self.wave.odd:
+            raise self.wave.odd[invoice]
+        seen = self.wave.snapshot(invoice, customer)
+        self.wave.after_read()
+        return seen
+
+    def read_many(self, asked: Sequence[Asked]) -> list[Snapshot | ConnectorError]:
+        """Return many records as they are now; `batches` lists what was asked for."""
+        self.wave.batches.append([(one.invoice, one.customer) for one in asked])
+        self._send()
+        if self.wave.batches_fail is not None:
+            raise self.wave.batches_fail
+        seen = [self.wave.odd.get(one.invoice) or self.wave.snapshot(one.invoice, one.customer) for one in asked]
+        self.wave.after_read()
+        return seen
+
+    def _send(self) -> None:
+        if self.client.deadline is not None and time.monotonic() >= self.client.deadline:
+            raise Transient("POST /graphql: the run's time is used up", code="budget", counted=False, unsent=True)
+        token = self.client.recorder.sending("POST", "/graphql")
         failure = self.wave.failures.pop(0) if self.wave.failures else self.wave.down
         self.client.recorder.answered(token, None if failure else 200, 1, "")
         if failure is not None:
             raise failure
-        seen = self.wave.snapshot(invoice, customer)
-        self.wave.after_read()
-        return seen
 
     def invoice_of_payment(self, payment: str) -> str:
         """Return the number of the invoice that has the payment."""
@@ -142,6 +210,19 @@ class FakeWaveSource:
     def changed_invoices(self, after: datetime, page: int) -> Listing:
         """Return a page of the invoices that changed."""
         return self.wave.page("invoice", after, page)
+
+    def sweep_customers(self, after: datetime, page: int) -> Swept[Customer]:
+        """Return a page of whole customers."""
+        return self.wave.sweep(self.wave.customers.values(), "customer", after, page)
+
+    def sweep_invoices(self, after: datetime, page: int) -> Swept[Invoice]:
+        """Return a page of whole invoices, without payments as in all lists."""
+        return self.wave.sweep([replace(one, payments=()) for one in self.wave.invoices.values()], "invoice", after, page)
+
+    def counts(self, after: datetime) -> Mapping[str, int]:
+        """Return how many records there are that were modified after a moment."""
+        held: dict[str, Iterable[Dated]] = {"customer": self.wave.customers.values(), "invoice": self.wave.invoices.values()}
+        return {kind: sum(one.modified_at > after for one in records) for kind, records in held.items()}
 
     def ping(self) -> list[Check]:
         """Report that all is well."""
@@ -192,6 +273,12 @@ class FakeRemote:
     faults  raised by the next writes of their kind, one each; `down` is raised by every write, before it
     hidden_when_made  look-ups do not show what is created from now on, as with an index that lags
     refused  fields that are left out of a write, with the destination's reason
+    unseen  remote ids that exist and that bulk reads cannot show
+    scan_pages  objects on a page of a scan, 0 = it cannot be scanned
+    bulk_refused  the account may not write in bulk; bulk_later  a bulk call ends at its second poll
+    bulk_unknown  keys of which a bulk call does not tell what became, although it wrote them; jobs  bulk calls by id
+    bulk calls spend `faults` too, one per document: it is then refused, or unknown when it was `committed`
+    unmappable  keys of records that no mapping can turn into what is taken
     """
 
     system: str
@@ -207,6 +294,13 @@ class FakeRemote:
     hidden_when_made: bool = False
     refused: dict[str, str] = field(default_factory=dict)
     before_write: Callable[[Document], None] = lambda document: None
+    unseen: set[str] = field(default_factory=set)
+    bulk_refused: bool = False
+    scan_pages: int = 0
+    bulk_later: bool = False
+    bulk_unknown: set[str] = field(default_factory=set)
+    jobs: dict[str, Bulk] = field(default_factory=dict)
+    unmappable: set[str] = field(default_factory=set)
     made: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -246,6 +340,11 @@ class FakeDestination:
     plan: Plan
     children: frozenset[str] = frozenset({"payment"})
     deletable: frozenset[str] = frozenset({"record", "payment"})
+    observes: Mapping[str, str] = field(default_factory=lambda: {kind: kind for kind in AMOUNTS})
+    observe_most: int = 100
+    bulk_most: Mapping[str, int] = field(default_factory=lambda: {"organization": 100, "record": 100})
+    bulk_updates: frozenset[str] = frozenset({"organization", "record"})
+    bulk_upserts: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -260,6 +359,8 @@ class FakeDestination:
         """Return the customer's organization, or the invoice's record with its payments."""
         if kind == self.remote.defect_of:
             raise ZeroDivisionError("a defect with somebody's name in it")
+        if {one.key for one in (snapshot.customer, snapshot.invoice) if one} & self.remote.unmappable:
+            raise Unmappable("the mapping gives nothing that a date could be")
         if kind == "customer":
             assert snapshot.customer is not None
             return [self._organization(snapshot.customer, trace)]
@@ -363,6 +464,98 @@ class FakeDestination:
         """Delete one object."""
         self.remote.events.append(f"remove {kind}")
         self.remote.objects.pop(bound.remote_id, None)
+
+    # --- Many at once
+
+    def observe(self, kind: str, wanted: Mapping[str, str]) -> Mapping[str, Observed]:
+        """Return what is there, by id where one is known, else by key unless it is hidden; twins without an id."""
+        assert len(wanted) <= self.observe_most
+        self.remote.events.append(f"observe {kind} {len(wanted)}")
+        self.client.recorder.answered(self.client.recorder.sending("GET", f"/{kind}/many"), 503 if self.remote.down else 200, 1, "")
+        if self.remote.down is not None:
+            raise self.remote.down
+        found = {key: self._found(kind, key, remote_id) for key, remote_id in wanted.items()}
+        return {key: self._seen(ids) for key, ids in found.items() if ids}
+
+    def _found(self, kind: str, key: str, remote_id: str) -> list[str]:
+        objects = self.remote.objects
+        if remote_id:
+            return [remote_id] if remote_id in objects else []
+        return [one for one in self.remote.of_key(kind, key) if not objects[one].hidden]
+
+    def _seen(self, ids: list[str]) -> Observed:
+        if len(ids) > 1:
+            return Observed("", twins=tuple(ids))
+        if ids[0] in self.remote.unseen:
+            return Observed(ids[0])
+        item = self.remote.objects[ids[0]]
+        return Observed(ids[0], dict(item.fields), item.fields.get(AMOUNTS[item.kind]))
+
+    def drift(self, document: Document, seen: Observed) -> frozenset[str]:
+        """Return the fields that are there with another value; links that are not resolved yet are not compared."""
+        wanted = {name: value for name, value in document.fields.items() if not isinstance(value, Link) and name in seen.held}
+        return frozenset(name for name, value in wanted.items() if seen.held[name] != value)
+
+    def carrying(self, kind: str, page: str) -> Carried | None:
+        """Return pages of what is there, where a test wants them; else leave it to look-ups by key."""
+        if not self.remote.scan_pages:
+            return None
+        start, size = int(page or 0), self.remote.scan_pages
+        held = [(item.key, remote_id) for remote_id, item in self.remote.objects.items() if item.kind == kind and not item.hidden]
+        self.remote.events.append(f"scan {kind} {start}")
+        return Carried(tuple(held[start : start + size]), str(start + size) if len(held) > start + size else "")
+
+    def confirmed(self, document: Document, bound: Bound, seen: Observed) -> Written:
+        """Remember what was seen."""
+        return Written(seen.remote_id, created=not bound.remote_id)
+
+    def bulk_calls(self, kind: str, count: int, refused: frozenset[str]) -> int:
+        """Reckon two calls for each batch."""
+        return 2 * -(-count // 100)
+
+    def start_bulk(self, kind: str, items: Sequence[tuple[Document, Bound]]) -> Bulk:
+        """Write all, and tell of each what became, at once or at the second poll."""
+        assert len(items) <= self.bulk_most[kind] and len({bool(bound.remote_id) for _, bound in items}) == 1
+        remote = self.remote
+        remote.events.append(f"bulk {kind} {len(items)}")
+        self.client.recorder.answered(self.client.recorder.sending("POST", f"/{kind}/bulk"), 503 if remote.down else 200, 1, "")
+        if remote.down is not None:
+            raise remote.down
+        if remote.bulk_refused:
+            raise Rejected(f"POST /{kind}/bulk: 403", code="bulk_refused")
+        done = self._all_written(kind, items)
+        if not remote.bulk_later:
+            return done
+        job = f"job-{len(remote.jobs) + 1}"
+        remote.jobs[job] = replace(done, id=job)
+        return Bulk(job, kind, sent=done.sent, progress=0)
+
+    def _all_written(self, kind: str, items: Sequence[tuple[Document, Bound]]) -> Bulk:
+        written: dict[str, Written] = {}
+        refused: dict[str, ConnectorError] = {}
+        unknown = set(self.remote.bulk_unknown)
+        for document, bound in items:
+            fault = self._fault(kind)
+            if fault is not None and not fault.committed:
+                assert isinstance(fault.error, ConnectorError)
+                refused[document.key] = fault.error
+                continue
+            self.remote.writes.append(Write(kind, document.key, bound.remote_id, dict(document.fields)))
+            written[document.key] = self._commit(document, bound)
+            unknown |= {document.key} if fault else set()
+        told = {key: one for key, one in written.items() if key not in unknown}
+        sent = {document.key: bound.remote_id for document, bound in items}
+        return Bulk("", kind, done=True, written=told, refused=refused, unknown=frozenset(unknown & written.keys()), sent=sent)
+
+    def follow_bulk(self, bulk: Bulk) -> Bulk:
+        """Tell how a bulk call stands: done when it is asked for the second time."""
+        self.remote.events.append(f"follow {bulk.kind}")
+        self.client.recorder.answered(self.client.recorder.sending("GET", "/jobs"), 200 if bulk.id in self.remote.jobs else 404, 1, "")
+        if bulk.id not in self.remote.jobs:
+            raise Missing("GET /jobs: 404")
+        if bulk.progress == 0:
+            return replace(bulk, progress=len(bulk.sent))
+        return self.remote.jobs[bulk.id]
 
     def ping(self) -> list[Check]:
         """Report that all is well."""

@@ -15,8 +15,19 @@ from cryptography.fernet import Fernet
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 PYTHON = sys.executable
-# What never touches the product's database needs no second run on another engine.
-ENGINE_FREE = ("core", "sandbox", "sources", "destinations", "browser", "test_readme.py", "processes/test_demo.py")
+# What never touches the product's database, or brings its own, needs no second run on another engine.
+ENGINE_FREE = (
+    "core",
+    "sandbox",
+    "sources",
+    "destinations",
+    "browser",
+    "admin",
+    "security",
+    "simulation",
+    "test_readme.py",
+    "processes/test_demo.py",
+)
 BIN = Path(PYTHON).parent
 
 

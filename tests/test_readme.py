@@ -11,9 +11,9 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import CommandError
 
 from integrations import oauth
-from integrations.destinations.jira import client as jira
-from integrations.destinations.zendesk import client as zendesk
-from integrations.sources.wave import client as wave
+from integrations.destinations.jira import refusals as jira
+from integrations.destinations.zendesk import refusals as zendesk
+from integrations.sources.wave import graphql as wave
 
 ROOT = Path(settings.BASE_DIR)
 TEXTS = [*(ROOT / page for page in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,5 +1,5 @@
 """The browser's pages for accounts, routes, deliveries and remote objects."""
 
-from integrations.admin import bindings, connections, deliveries, routes
+from integrations.admin import backfills, bindings, connections, deliveries, reconciles, routes
 
-__all__ = ["bindings", "connections", "deliveries", "routes"]
+__all__ = ["backfills", "bindings", "connections", "deliveries", "reconciles", "routes"]

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
 from audit.admin import badge
-from integrations import accounts, configuration, health, registry, rules, systems
+from integrations import accounts, capacity, configuration, health, registry, rules, systems
 from integrations.admin.connecting import ConnectingPages, connect_context, way
 from integrations.admin.forms import SECRET, SETTING, AccountForm, account_form, in_words
 from integrations.admin.webhooks import CONNECT, WebhookPages, takes_secrets
@@ -142,6 +142,7 @@ class ConnectionAdmin(ConnectingPages, WebhookPages):
             **(connect_context(request, connection) if connection and way_in else {}),
             **self._advice(request, connection),
             "health": health.of(connection) if connection else None,
+            "capacity": capacity.of(connection) if connection else None,
             "has_webhook": connection is not None and takes_secrets(connection),
             "other_ways": [(kind.name, in_words(kind.name)) for kind in others if way_in and kind.name != way_in[1].name],
         }

@@ -8,6 +8,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from integrations.core.errors import ConnectorError
+
 # str, int, bool, Decimal, date, None, a Link, or lists and dicts of these (an ADF document is a dict).
 Value = Any
 
@@ -76,6 +78,54 @@ class Written:
     dropped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     withheld: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a bulk read saw of one remote object.
+
+    remote_id   "" where several carry the key: then `twins` are their ids, and nothing else is told
+    held        the object's own members, for `drift`; empty where it exists and the vendor could not show it just now
+    amount      the money that it shows as due (of a customer: outstanding; of a payment: its amount), None where no mapping shows any
+    children    remote ids of the worklogs or comments that came along; None where they did not come whole
+    """
+
+    remote_id: str
+    held: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    amount: Decimal | None = None
+    children: frozenset[str] | None = None
+    twins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """One bulk call.
+
+    id          the vendor's job id, "" where it answered at once
+    done        False while the vendor is at it
+    written     by key: what is surely written
+    refused     by key: why one was not written, as an error of its own
+    unknown     keys of which the answer does not say what became: they are observed and finished one by one
+    progress    how many the vendor says it has done, None where it does not say
+    sent        by key: the remote id that the call named, "" for an object to be made
+    """
+
+    id: str
+    kind: str
+    done: bool = False
+    written: Mapping[str, Written] = field(default_factory=dict)
+    refused: Mapping[str, ConnectorError] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
+    progress: int | None = None
+    sent: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A page of what carries our keys at a destination: key and remote id; `next` asks for the page after it, "" on the last."""
+
+    found: tuple[tuple[str, str], ...]
+    next: str = ""
 
 
 def plain(value: Value) -> Any:

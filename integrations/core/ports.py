@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
-from integrations.core.documents import Bound, Document, Written
-from integrations.core.records import Listing, Snapshot
+from integrations.core.documents import Bound, Bulk, Carried, Document, Observed, Written
+from integrations.core.errors import ConnectorError
+from integrations.core.records import Asked, Customer, Invoice, Listing, Snapshot, Swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,12 @@ class Source(Protocol):
         A record that does not exist is None in the snapshot. Raises ConnectorError.
         """
 
+    def read_many(self, asked: Sequence[Asked]) -> list[Snapshot | ConnectorError]:
+        """Read up to `READ_MOST` invoices and customers in one request; the results run parallel to what was asked.
+
+        What fails for one record stands in its place; what fails for all is raised as ConnectorError.
+        """
+
     def invoice_of_payment(self, payment: str) -> str:
         """Return the number of the invoice a payment belongs to, "" when there is no such payment."""
 
@@ -114,6 +121,15 @@ class Source(Protocol):
 
     def changed_invoices(self, after: datetime, page: int) -> Listing:
         """Return a page (from 1) of the invoices modified after a moment, the oldest change first. Raises ConnectorError."""
+
+    def sweep_customers(self, after: datetime, page: int) -> Swept[Customer]:
+        """Return whole customers as `changed_customers` does; one request."""
+
+    def sweep_invoices(self, after: datetime, page: int) -> Swept[Invoice]:
+        """Return whole invoices as `changed_invoices` does; their payments are left out, for lists have none."""
+
+    def counts(self, after: datetime) -> Mapping[str, int]:
+        """Return how many customers and invoices there are that were modified after a moment, by kind; one request."""
 
     def ping(self) -> list[Check]:
         """Prove the credentials against real resources; a failed check is returned, not raised."""
@@ -149,6 +165,52 @@ class Destination(Protocol):
 
     def remove(self, kind: str, bound: Bound) -> None:
         """Delete one child object; one that is gone already is no error."""
+
+    # --- Many at once
+
+    observes: Mapping[str, str]  # document kind -> the kind of object under which `observe` reads it (Jira: status -> issue)
+    observe_most: int  # objects that one `observe` takes
+
+    def observe(self, kind: str, wanted: Mapping[str, str]) -> Mapping[str, Observed]:
+        """Read what remote objects of a kind hold, in one call: key -> remote id ("" where none is known) in, key -> what was seen out.
+
+        What does not exist there is left out. Where ids are empty, objects are looked up by the key planted in them.
+        """
+
+    def drift(self, document: Document, seen: Observed) -> frozenset[str]:
+        """Return the names of the document's fields that the remote object holds otherwise. Pure, tolerant of the vendor's own forms."""
+
+    def carrying(self, kind: str, page: str) -> Carried | None:
+        """Return a page of all that carries our keys, the first one for ""; one call. None where objects are looked up by key in bulk.
+
+        Raises Rejected for a page that the destination does not know any more.
+        """
+
+    def confirmed(self, document: Document, bound: Bound, seen: Observed) -> Written | None:
+        """Return what to remember of an object that a bulk call was to write and that is seen to hold the document.
+
+        None: more is to be found out, so it is written alone.
+        """
+
+    def bulk_calls(self, kind: str, count: int, refused: frozenset[str]) -> int:
+        """Return how many calls it takes at most to bring so many new records of a kind, for people who are about to.
+
+        `refused` are document kinds that the account does not take in bulk.
+        """
+
+    bulk_most: Mapping[str, int]  # document kinds that can be created in bulk -> documents that one call takes
+    bulk_updates: frozenset[str]  # those of which what exists can be changed in bulk, too
+    bulk_upserts: frozenset[str]  # those that a bulk call finds by their key itself, so that nobody needs to look before
+
+    def start_bulk(self, kind: str, items: Sequence[tuple[Document, Bound]]) -> Bulk:
+        """Write many documents of one kind in one call, all with a remote id or all without. Raises ConnectorError.
+
+        Any refusal leads to single writes; Rejected `bulk_refused` says that the account may not, so that it is not tried again.
+        Transient where it is not known what was done: then all are looked up before they are written again.
+        """
+
+    def follow_bulk(self, bulk: Bulk) -> Bulk:
+        """Ask how a bulk call that the vendor carries out later stands. Raises Missing when the vendor knows nothing of it (any more)."""
 
     def ping(self) -> list[Check]:
         """Prove the credentials against real resources; a failed check is returned, not raised."""

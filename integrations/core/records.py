@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Generic, Protocol, TypeVar
 
 CUSTOMER, INVOICE, PAYMENT = "customer", "invoice", "payment"
 KINDS = (CUSTOMER, INVOICE, PAYMENT)
@@ -180,10 +181,64 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of a listing, and whether there are more."""
+    """One page of a listing, and whether there are more; `previous` as in `Swept`."""
 
     records: tuple[Changed, ...]
     more: bool
+    previous: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of what is on the page."""
+        return tuple(one.key for one in self.records)
+
+
+class Dated(Protocol):
+    """A record or a line of a listing: what it is, and when it changed last."""
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+
+    @property
+    def modified_at(self) -> datetime:
+        """When it changed last, aware UTC."""
+
+
+R_co = TypeVar("R_co", bound=Dated, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept(Generic[R_co]):
+    """One page of whole records, when it was read, and whether there are more; `today` is in the business's zone.
+
+    unreadable  keys of what stood on the page in another form than ours, "" where not even the id could be read
+    previous    the key of the record just before this page, "" on the first, None where the source does not say
+    """
+
+    records: tuple[R_co, ...]
+    more: bool
+    business: Business
+    read_at: datetime
+    today: date
+    unreadable: tuple[str, ...] = ()
+    previous: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of what is on the page, read or not."""
+        return (*(one.key for one in self.records), *self.unreadable)
+
+
+READ_MOST = 20  # invoices in one request
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one snapshot of a read of many is about: Wave numbers, empty for none."""
+
+    invoice: str = ""
+    customer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,12 @@ class Connection(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.INCOMPLETE)
     status_reason = models.CharField(max_length=255, blank=True)
     account = models.JSONField(default=dict, blank=True, help_text="What the system told about the account.")
+    time_zone = models.CharField(max_length=64, blank=True, help_text="Of a source's business, as the last read told.")
     last_ok_at = models.DateTimeField("last successful call", null=True, blank=True)
     checks = models.JSONField(default=list, blank=True, editable=False, help_text="What the last ping found.")
     checked_at = models.DateTimeField("last ping", null=True, blank=True, editable=False)
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Calls in a row that the vendor did not answer.")
+    budgeted = models.BooleanField(default=False, editable=False, help_text="Something is known of its limits.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -29,6 +29,7 @@ class Binding(models.Model):
     begun_at = models.DateTimeField(null=True, blank=True, help_text="When the write under way, or the first create, began.")
     claim = models.UUIDField(null=True, blank=True, help_text="The claim that began it.")
     written_at = models.DateTimeField("last written", null=True, blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True, help_text="When the record's end at the source was carried out.")
     job_id = models.UUIDField(null=True, blank=True, help_text="The job that wrote it last.")
     title = models.CharField(max_length=255, blank=True)
 
@@ -36,27 +37,13 @@ class Binding(models.Model):
         default_permissions = ("view",)
         ordering = ["route", "key", "kind"]
         constraints = [models.UniqueConstraint(fields=["route", "kind", "key"], name="one_binding_per_object")]
-        indexes = [models.Index(fields=["parent", "route"], name="binding_parent"), models.Index(fields=["key"], name="binding_key")]
+        indexes = [
+            models.Index(fields=["parent", "route"], name="binding_parent"),
+            models.Index(fields=["key", "route"], name="binding_key"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.title or self.key}"
-
-
-class Slot(models.Model):
-    """A slot of a connection's concurrency or minute limit: taken by a conditional UPDATE, given back or expired."""
-
-    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="slots")
-    slot = models.PositiveIntegerField()
-    until = models.DateTimeField()
-    window_start = models.DateTimeField(null=True, blank=True)
-    used = models.PositiveIntegerField(default=0)
-
-    class Meta:
-        default_permissions = ()
-        constraints = [models.UniqueConstraint(fields=["connection", "slot"], name="one_row_per_slot")]
-
-    def __str__(self) -> str:
-        return f"slot {self.slot}"
 
 
 class Change(models.Model):

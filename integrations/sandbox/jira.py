@@ -8,21 +8,19 @@ import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from integrations.sandbox import jira_issues, jira_search, jira_setup, jira_webhooks, jira_worklogs
 from integrations.sandbox.jira_access import Family, Grants, authorize, bearer, is_api_token, missing_scopes, token
 from integrations.sandbox.jira_page import board
+from integrations.sandbox.jira_rates import REST, limited
 from integrations.sandbox.jira_site import Issue, RefusedError, Site, stamp, utc_now
 from integrations.sandbox.jira_webhooks import Happening, Sent
 from integrations.sandbox.server import Call, Request, Response
 
-REST = "/rest/api/3"
 SCOPES = ("read:jira-work", "write:jira-work", "read:jira-user", "manage:jira-webhook", "offline_access")
-_WINDOW = timedelta(seconds=2)
 _GATEWAY = re.compile(r"/ex/([^/]+)(/.*)")
-_ONE_ISSUE = re.compile(rf"{REST}/issue/(?!bulk$|bulkfetch$|createmeta/)([^/]+)(/.*)?")
 
 
 class Jira(Site):
@@ -47,8 +45,9 @@ class Jira(Site):
                 request, anonymous = self._admitted(request)
                 if anonymous:
                     return self._answer_anonymous(request)
-                limited = self._limit(request)
-                return limited or super().handle(request)
+                refused, told = limited(self, request)
+                answer = refused or super().handle(request)
+                return replace(answer, headers=told | answer.headers)
         except RefusedError as refusal:
             return Response(refusal.status, refusal.body)
         except _ShutOutError as shut_out:
@@ -91,22 +90,6 @@ class Jira(Site):
         if request.method == "GET" and request.path == f"{REST}/serverInfo":
             return super().handle(request)
         raise _ShutOutError(Response(401, {"message": "Client must be authenticated to access this resource.", "status-code": 401}))
-
-    def _limit(self, request: Request) -> Response | None:
-        """Refuse a write beyond the limit per issue.
-
-        https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
-        """
-        match = _ONE_ISSUE.fullmatch(request.path)
-        if not self.writes_per_issue or request.method == "GET" or not match:
-            return None
-        issue, now = self.issue(match[1]), self.clock()
-        issue.writes = [at for at in issue.writes if now - at < _WINDOW]
-        if len(issue.writes) < self.writes_per_issue:
-            issue.writes.append(now)
-            return None
-        headers = {"Retry-After": "2", "RateLimit-Reason": "jira-per-issue-on-write", "X-RateLimit-Remaining": "0"}
-        return Response(429, {"errorMessages": ["Rate limit exceeded."], "errors": {}}, headers)
 
     def list_resources(self, request: Request) -> Response:
         """Return the sites that the token reaches."""

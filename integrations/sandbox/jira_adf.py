@@ -68,6 +68,25 @@ def _mark_fits(mark: dict[str, Any]) -> bool:
     return isinstance(attrs, dict) and isinstance(attrs.get("href"), str) and attrs["href"] != ""
 
 
+def shown(node: Any) -> Any:
+    """Return a document as Jira gives it back: blocks have ids, tables a layout, cells attributes, empty blocks no content."""
+    if not isinstance(node, dict) or node.get("type") == "text":
+        return node
+    content = [shown(child) for child in node.get("content") or []]
+    more = {"content": content} if content or node["type"] == "doc" else {}
+    return {name: value for name, value in node.items() if name != "content"} | _attrs(node) | more
+
+
+def _attrs(node: dict[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = {
+        "paragraph": {"localId": "8a6f"},
+        "table": {"isNumberColumnEnabled": False, "layout": "default", "localId": "c0de"},
+        "tableHeader": {"colspan": 1},
+        "tableCell": {"colspan": 1},
+    }
+    return {"attrs": own[node["type"]] | (node.get("attrs") or {})} if node["type"] in own else {}
+
+
 def plain_text(node: Any) -> str:
     """Return the text of a document or node: a line per block, table cells parted by bars, "" for None."""
     if not isinstance(node, dict):

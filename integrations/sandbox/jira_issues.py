@@ -10,6 +10,7 @@ from integrations.sandbox.server import Request, Response
 
 MOST_IN_BULK = 50
 MOST_IN_FETCH = 100
+MOST_PROPERTIES = 5
 MOST_COMMENTS = 5_000
 MOST_LINKS = 2_000
 LONGEST_PROPERTY = 32_768
@@ -32,7 +33,8 @@ def create_many(site: Site, request: Request) -> Response:
             issues.append(_create(site, update if isinstance(update, dict) else {}))
         except RefusedError as error:
             errors.append({"status": error.status, "elementErrors": error.body, "failedElementNumber": index})
-    return Response(201 if issues else 400, {"issues": issues, "errors": errors})
+    # No document says that the created ones come in the order of the request.
+    return Response(201 if issues else 400, {"issues": issues[::-1] if site.bulk_reversed else issues, "errors": errors})
 
 
 def _create(site: Site, body: dict[str, Any]) -> dict[str, Any]:
@@ -137,18 +139,27 @@ def chosen_properties(issue: Issue, names: list[str]) -> dict[str, Any]:
 
 
 def fetch_many(site: Site, request: Request) -> Response:
-    """Return up to 100 issues by id or key; unknown ones are reported beside them."""
+    """Return up to 100 issues by id or key, by rising id; unknown ones are left out, those of `unfetchable` are reported beside them."""
     body = members(request)
-    names = body.get("issueIdsOrKeys")
-    if not isinstance(names, list) or not 0 < len(names) <= MOST_IN_FETCH:
+    names, properties = body.get("issueIdsOrKeys"), body.get("properties") or []
+    if not isinstance(names, list) or not 0 < len(names) <= MOST_IN_FETCH or not all(isinstance(name, str) for name in names):
         raise RefusedError(400, f"Between 1 and {MOST_IN_FETCH} issues can be fetched at once.")
-    issues, errors = [], []
-    for name in names:
-        try:
-            issues.append(shapes.issue(site, site.issue(str(name)), body.get("fields") or ["*navigable"]))
-        except RefusedError as error:
-            errors.append({"id": str(name), "errorMessage": error.args[1][0]})
+    if len(properties) > MOST_PROPERTIES:
+        raise RefusedError(400, f"At most {MOST_PROPERTIES} properties can be asked for.")
+    found = {issue.id: issue for name in names if (issue := _browsed(site, name))}
+    shown = [issue for issue in sorted(found.values(), key=lambda issue: int(issue.id)) if issue.id not in site.unfetchable]
+    issues = [shapes.issue(site, one, body.get("fields") or ["*navigable"]) for one in shown]
+    if properties:
+        issues = [answer | {"properties": chosen_properties(one, properties)} for one, answer in zip(shown, issues, strict=True)]
+    errors = [{"id": one, "errorMessage": "The issue could not be loaded."} for one in found if one in site.unfetchable]
     return Response(200, {"issues": issues, "issueErrors": errors})
+
+
+def _browsed(site: Site, name: str) -> Issue | None:
+    try:
+        return site.issue(name)
+    except RefusedError:
+        return None
 
 
 def edit(site: Site, request: Request, key: str) -> Response:

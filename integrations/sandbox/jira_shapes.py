@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from integrations.sandbox.jira_adf import shown
 from integrations.sandbox.jira_site import CUSTOM_TYPES, Comment, Field, Issue, Project, Site, Transition, Workflow, Worklog, stamp
 
 _PAGE_IN_ISSUE = 20  # worklogs and comments that an issue's own answer holds
@@ -193,6 +194,8 @@ def issue_fields(site: Site, issue: Issue) -> dict[str, Any]:
 
 
 def _value(entry: Field, value: Any) -> Any:
+    if entry.kind == "textarea":
+        return shown(value)
     if value is None or not entry.options:
         return value
     return {"value" if entry.kind == "select" else "name": value, "id": str(1 + entry.options.index(value))}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from integrations.sandbox.server import Request, StandIn
+from integrations.sandbox.windows import FixedWindow
 
 CUSTOM_TYPES = "com.atlassian.jira.plugin.system.customfieldtypes:"
 SEARCHERS = {
@@ -217,8 +218,9 @@ class Site(StandIn):
 
     Switches are plain attributes: `admin`, `time_tracking`, `permissions`, `index_lag` (seconds until a new or changed
     issue can be searched), `writes_per_issue` (in 2 s, 0 = no limit), `page_limit` (search results that a page holds at
-    most), `omit_refresh_token`, `scopes` (what a consent grants at most), `webhook_dates_as_text`, `deaf_webhooks` (ids
-    that a refresh ignores). `violations` lists the calls that nobody should make.
+    most), `unfetchable` (ids that a bulk fetch fails to show), `omit_refresh_token`, `scopes` (what a consent grants at
+    most), `webhook_dates_as_text`, `deaf_webhooks` (ids that a refresh ignores). `violations` lists the calls that nobody
+    should make.
     """
 
     name = "jira"
@@ -247,7 +249,12 @@ class Site(StandIn):
         self.permissions = set(PERMISSIONS)
         self.index_lag = 0.0
         self.writes_per_issue = 0
+        self.points_per_hour = 0  # of the app, 0 = no limit
+        self.burst_per_second = 0  # calls per method and endpoint, 0 = no limit
+        self.quota = FixedWindow()
+        self.bursts: dict[str, FixedWindow] = {}
         self.page_limit = 100
+        self.unfetchable: set[str] = set()
         self.omit_refresh_token = self.webhook_dates_as_text = False
         self.scopes: set[str] | None = None
         self.violations: list[str] = []
@@ -255,6 +262,7 @@ class Site(StandIn):
         self.projects: dict[str, Project] = {}
         self.statuses: dict[str, Status] = {}
         self.types: dict[str, str] = {}
+        self.bulk_reversed = False  # whether bulk creates answer in another order than they were asked in
         self.issues: dict[str, Issue] = {}
         self.keys: dict[str, str] = {}  # every key that an issue has or had -> its id
         self.webhooks: dict[int, Webhook] = {}

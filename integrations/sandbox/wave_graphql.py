@@ -1,5 +1,6 @@
 """Wave's GraphQL API over the sandbox's books: the schema, what is refused, and the answers."""
 
+import functools
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -110,10 +111,9 @@ def refusal(code: str, message: str) -> Answer:
 def answer(query: str, variables: Mapping[str, Any], operation: str | None, allowed: Callable[[], "View | None"]) -> Answer:
     """Run a document. It is validated first; only then `allowed` says what the token may see (None: it is no good)."""
     try:
-        document = parse(query)
+        document, errors = _checked(query)
     except GraphQLError as error:
         return {"errors": [failure("GRAPHQL_VALIDATION_FAILED", error.message, error)]}
-    errors = validate(SCHEMA, document, [*specified_rules, VariablesForStrings])
     if errors:
         return {"errors": [failure("GRAPHQL_VALIDATION_FAILED", error.message, error) for error in errors]}
     view = allowed()
@@ -122,6 +122,13 @@ def answer(query: str, variables: Mapping[str, Any], operation: str | None, allo
     result = execute_sync(SCHEMA, document, view.root() if view else {}, None, dict(variables), operation)
     told = {"errors": [_told(error) for error in result.errors]} if result.errors else {}
     return told | {"data": result.data}
+
+
+@functools.lru_cache(maxsize=64)
+def _checked(query: str) -> tuple[DocumentNode, list[GraphQLError]]:
+    """Return a document and what is wrong with it; a client sends the same few again and again."""
+    document = parse(query)
+    return document, validate(SCHEMA, document, [*specified_rules, VariablesForStrings])
 
 
 class View:

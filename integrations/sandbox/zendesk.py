@@ -52,7 +52,7 @@ class Zendesk(Account):
             return {}
         if request.path != "/api/v2/users/me":
             self.tokens.check(request)
-        headers = self.take_account_turn()
+        headers = self.take_account_turn() | self.take_endpoint_turn(_endpoint(request))
         if not self.custom_objects and PLAN.fullmatch(request.path):
             raise forbidden("Custom objects are not available on your plan")
         return headers
@@ -166,6 +166,11 @@ class Zendesk(Account):
                 for one in records
             ],
         }
+
+
+def _endpoint(request: Request) -> str:
+    parts = request.path.removeprefix("/api/v2/").split("/")
+    return "-".join([*(part for part in parts if not any(sign.isdigit() for sign in part)), request.method.lower()])
 
 
 def _by_name(row: Organization | User) -> tuple[str, int]:

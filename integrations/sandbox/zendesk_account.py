@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from integrations.sandbox.server import StandIn
+from integrations.sandbox.windows import FixedWindow
 from integrations.sandbox.zendesk_wire import Json, RefusedError, Window, forbidden, stamp
 
 ACTING_USER = 35436
@@ -35,15 +36,23 @@ class Account(StandIn):
         self.organization_limit = True  # 5 updates a minute per organization
         self.user_limit = False  # 5 updates a minute per user, 1 a second per account
         self.limit_per_minute = 0  # requests per account, 0 = no limit
+        self.tells_reset = True  # ratelimit-* beside x-rate-limit-*, as seen; the names vary
+        self.endpoint_limit = 0  # requests per minute and endpoint, told as zendesk-ratelimit-<endpoint>, 0 = no limit
         self.object_limit = 50
         self.record_limit = 50_000_000
         self.field_limit = 100  # per object
+        self.bulk = True  # whether any bulk call is allowed
         self.job_limit = 30
+        self.job_limit_status = 429  # the status of TooManyJobs, which the vendor does not document
+        self.jobs_stuck = False  # jobs stay as they are
+        self.jobs_break_after: int | None = None  # items after which a job ends as `failed`, without results
         self.job_seconds = 5.0  # a job that nobody polls ends by itself after this
         self.search_lag = 0.0  # seconds until the searches for users, organizations and records see a new row
         self.violations: list[str] = []  # what was accepted although the product must never send it
         self.mails: list[str] = []  # addresses that got a verification mail
         self.window = Window()
+        self.minute = FixedWindow()
+        self.endpoints: dict[str, FixedWindow] = {}
         self.numbers = itertools.count(1)
 
     def now(self) -> str:
@@ -96,14 +105,37 @@ class Account(StandIn):
             self._plain_turn(f"user {user_id}", 5, 60, "You have exceeded the rate limit for updating a single unique user.")
 
     def take_account_turn(self) -> dict[str, str]:
-        """Count one request and return the rate headers, or refuse it."""
+        """Count one request and return the rate headers, or refuse it with them."""
         if not self.limit_per_minute:
             return {}
-        self._plain_turn("account", self.limit_per_minute, 60, "Number of allowed API requests per minute exceeded")
-        left = self.window.left("account", self.limit_per_minute)
-        return {"x-rate-limit": str(self.limit_per_minute), "x-rate-limit-remaining": str(left)}
+        now = self.clock()
+        taken = self.minute.take(self.limit_per_minute, now + timedelta(seconds=60), now=now)
+        left, wait = str(self.limit_per_minute - self.minute.used), str(self.minute.seconds_left(now))
+        told = {"x-rate-limit": str(self.limit_per_minute), "x-rate-limit-remaining": left}
+        if self.tells_reset:
+            told |= {"ratelimit-limit": str(self.limit_per_minute), "ratelimit-remaining": left, "ratelimit-reset": wait}
+        if not taken:
+            raise _plainly_refused("Number of allowed API requests per minute exceeded", wait, told)
+        return told
+
+    def take_endpoint_turn(self, endpoint: str) -> dict[str, str]:
+        """Count one request of an endpoint and return its header, or refuse it."""
+        if not self.endpoint_limit:
+            return {}
+        now, window = self.clock(), self.endpoints.setdefault(endpoint, FixedWindow())
+        taken, wait = window.take(self.endpoint_limit, now + timedelta(seconds=60), now=now), str(window.seconds_left(now))
+        told = {
+            f"zendesk-ratelimit-{endpoint}": f"total={self.endpoint_limit}; remaining={self.endpoint_limit - window.used}; resets={wait}"
+        }
+        if not taken:
+            raise _plainly_refused("Rate limit for this endpoint exceeded, please wait before trying again", wait, told)
+        return told
 
     def _plain_turn(self, key: str, limit: int, seconds: float, words: str) -> None:
         wait = self.window.wait(key, limit, seconds, now=self.clock())
         if wait:
-            raise RefusedError(429, words.encode(), {"Content-Type": "text/plain; charset=utf-8", "Retry-After": str(wait)})
+            raise _plainly_refused(words, str(wait), {})
+
+
+def _plainly_refused(words: str, wait: str, told: dict[str, str]) -> RefusedError:
+    return RefusedError(429, words.encode(), {"Content-Type": "text/plain; charset=utf-8", "Retry-After": wait, **told})

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from integrations.sandbox.server import Request, Response
 from integrations.sandbox.zendesk_account import Account
-from integrations.sandbox.zendesk_wire import Json, RefusedError, cursor_page, listed, not_found
+from integrations.sandbox.zendesk_wire import Json, RefusedError, cursor_page, forbidden, listed, not_found
 
 Step = Callable[[int], Json]
 KEPT = timedelta(days=1)
+ENDED = ("completed", "failed")
 
 
 @dataclass(slots=True)
@@ -38,8 +39,11 @@ class Jobs:
 
     def start(self, kind: str, steps: list[Step], *, status: int = 200) -> Response:
         """Queue the steps and answer the job, or refuse while 30 are under way."""
-        if sum(job.results is None for job in self.rows.values()) >= self.account.job_limit:
-            raise RefusedError(429, {"error": "TooManyJobs", "description": "Too many jobs are queued or running, please try again later"})
+        if not self.account.bulk:
+            raise forbidden("You do not have access to this bulk operation")
+        if sum(job.status not in ENDED for job in self.rows.values()) >= self.account.job_limit:
+            words = "Too many jobs are queued or running, please try again later"
+            raise RefusedError(self.account.job_limit_status, {"error": "TooManyJobs", "description": words})
         job = Job(f"V3-{next(self.account.numbers):032x}", kind, steps, self.account.clock())
         self.rows[job.id] = job
         return Response(status, {"job_status": self._shown(job)})
@@ -48,26 +52,38 @@ class Jobs:
         """Finish jobs that have waited long enough and forget those of yesterday."""
         now = self.account.clock()
         for job in list(self.rows.values()):
-            if job.results is None and now - job.made_at >= timedelta(seconds=self.account.job_seconds):
+            if job.status not in ENDED and now - job.made_at >= timedelta(seconds=self.account.job_seconds):
                 self._run(job)
             if now - job.made_at > KEPT:
                 del self.rows[job.id]
 
+    def forget(self) -> None:
+        """Lose all jobs, done or not, as after a day."""
+        with self.account.lock:
+            self.rows.clear()
+
     def _run(self, job: Job) -> None:
+        if self.account.jobs_stuck:
+            return
+        if self.account.jobs_break_after is not None:
+            for index, step in enumerate(job.steps[: self.account.jobs_break_after]):
+                step(index)
+            job.status, job.message = "failed", "An internal error occurred"
+            return
         job.results = [step(index) for index, step in enumerate(job.steps)]
         job.status = "completed"  # even when every item failed
         job.message = f"Completed at {self.account.clock():%Y-%m-%d %H:%M:%S} +0000"
 
     def _poll(self, job: Job) -> Json:
         job.polls += 1
-        if job.results is None and job.polls > 1:
+        if job.status not in ENDED and job.polls > 1:
             self._run(job)
-        elif job.results is None:
+        elif job.status not in ENDED:
             job.status, job.message = "working", f"{job.kind} #1"
         return self._shown(job)
 
     def _shown(self, job: Job) -> Json:
-        progress = {"queued": None, "working": 1, "completed": len(job.steps)}[job.status]
+        progress = {"queued": None, "working": 1, "completed": len(job.steps)}.get(job.status)
         return {
             "id": job.id,
             "job_type": job.kind,

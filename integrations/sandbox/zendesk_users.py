@@ -89,6 +89,7 @@ class Users:
     def _add_routes(self, account: Account) -> None:
         base, one = "/api/v2/users", r"/api/v2/users/(\d+)"
         account.route("POST", f"{base}/create_or_update", self.create_or_update)
+        account.route("POST", f"{base}/create_many", self.create_many)
         account.route("POST", f"{base}/create_or_update_many", self.create_or_update_many)
         account.route("GET", f"{base}/search", self.search)
         account.route("GET", f"{base}/show_many", self.show_many)
@@ -273,11 +274,32 @@ class Users:
         found = [row for row in self.rows.values() if str(row.id) in ids or (row.external_id or "").casefold() in keys]
         return offset_page(request, "users", [self.shown(request, row) for row in found[::-1]])
 
-    def create_or_update_many(self, request: Request) -> Response:
-        """Upsert up to 100, later, where Zendesk has enabled imports."""
+    def create_many(self, request: Request) -> Response:
+        """Create up to 100, later, where Zendesk has enabled imports; an address or a key that is taken fails its item."""
+        bodies = self._imported(request)
+        return self.jobs.start("Creating user", [self._create_step(body) for body in bodies])
+
+    def _imported(self, request: Request) -> list[Json]:
         if not self.account.bulk_users:
             raise forbidden("This endpoint is not enabled for this account. Please contact Zendesk Support.")
-        bodies = batch(request, "users", "Maximum 100 users may be created per call")
+        return batch(request, "users", "Maximum 100 users may be created per call")
+
+    def _create_step(self, body: Json) -> Step:
+        def step(index: int) -> Json:
+            try:
+                home = body.get("organization_id")
+                row = self.create({name: value for name, value in body.items() if name != "organization_id"})
+                if home is not None:  # of a user that is new it takes nobody out of anything
+                    self.add_membership(row.id, home)
+                return {"status": "Created", "id": row.id}
+            except RefusedError as refused:
+                return {"index": index, "error": "UserCreateFailed", "details": reason(refused)}
+
+        return step
+
+    def create_or_update_many(self, request: Request) -> Response:
+        """Upsert up to 100, later, where Zendesk has enabled imports."""
+        bodies = self._imported(request)
         return self.jobs.start("Creating or updating user", [self._upsert_step(body) for body in bodies])
 
     def _upsert_step(self, body: Json) -> Step:

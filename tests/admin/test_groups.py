@@ -19,8 +19,8 @@ def test_a_viewer_may_look_at_everything_and_do_nothing() -> None:
     assert {"view_syncjob", "view_delivery", "view_binding", "view_connection", "view_route"} <= codenames("Viewer")
 
 
-def test_an_operator_may_also_replay() -> None:
-    assert codenames("Operator") - codenames("Viewer") == {"replay_syncjob", "replay_delivery"}
+def test_an_operator_may_also_replay_reconcile_and_backfill() -> None:
+    assert codenames("Operator") - codenames("Viewer") == {"replay_syncjob", "replay_delivery", "run_sweep"}
 
 
 def test_an_administrator_may_also_edit_routes_and_mappings_and_connect_accounts() -> None:

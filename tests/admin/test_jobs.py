@@ -9,7 +9,7 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from audit import ledger
+from audit import holds
 from audit.models import SyncJob
 from audit.states import State
 from integrations.models import Connection, Route
@@ -85,7 +85,7 @@ def test_the_list_asks_the_database_as_often_for_ten_thousand_jobs_as_for_one(ro
 def test_the_page_shows_attempts_exchanges_and_the_vendors_words(route: Route) -> None:
     job = job_of(route, 7)
     attempt_of(job, message="POST /api/v2/things answered 422", words="<b>Name</b> is taken")
-    ledger.hold(f"route:{route.pk}", reason="paused")
+    holds.hold(f"route:{route.pk}", reason="paused")
     html = signed_in("Viewer").get(page("change", job)).content.decode()
     wanted = ("POST /api/v2/things answered 422", "&lt;b&gt;Name&lt;/b&gt; is taken", "<td>422</td>", "81 ms", "Held: paused")
     assert [text for text in wanted if text not in html] == []
@@ -164,5 +164,5 @@ def test_staff_without_permission_see_nothing(route: Route, name: str) -> None:
 
 
 def test_holds_are_listed(route: Route) -> None:
-    ledger.hold("connection:1", reason="rate_limited", until=THEN + timedelta(days=9999))
+    holds.hold("connection:1", reason="rate_limited", until=THEN + timedelta(days=9999))
     assert "rate_limited" in signed_in("Viewer").get("/admin/audit/hold/").content.decode()

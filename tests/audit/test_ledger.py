@@ -8,7 +8,7 @@ import time_machine
 from django.db import transaction
 from django_q.models import OrmQ
 
-from audit import ledger
+from audit import holds, ledger, trail
 from audit.ledger import Ask, Claim
 from audit.models import Attempt, Exchange, Heartbeat, Hold, SyncJob
 from audit.states import CLOSED, OPEN, Ending, Outcome, State
@@ -435,7 +435,7 @@ def test_a_record_that_kills_its_workers_ends_as_crashed_although_newer_jobs_kee
 )
 def test_a_hold_stops_what_its_scope_covers(scope: str, left: set[str]) -> None:
     request(asked(customer_key="customer:7"), asked(route=2, customer_key="customer:7"), asked("customer:7", kind="customer"))
-    ledger.hold(scope, reason="test")
+    holds.hold(scope, reason="test")
     taken = set()
     while claim := ledger.claim(started_by="worker"):
         taken |= {f"{job.route_id} {job.kind} {job.key}" for job in claim.jobs}
@@ -444,19 +444,19 @@ def test_a_hold_stops_what_its_scope_covers(scope: str, left: set[str]) -> None:
 
 def test_no_redelivery_gets_past_a_hold() -> None:
     [job] = request(asked())
-    ledger.hold(f"connection:{ZENDESK}", reason="limited", until=NOON + timedelta(seconds=60))
+    holds.hold(f"connection:{ZENDESK}", reason="limited", until=NOON + timedelta(seconds=60))
     assert ledger.claim([job.pk], started_by="webhook", redelivery=True) is None
 
 
 def test_a_hold_ends_by_itself(clock: time_machine.Traveller) -> None:
     request(asked())
-    ledger.hold("route:1", reason="limited", until=NOON + timedelta(seconds=60))
+    holds.hold("route:1", reason="limited", until=NOON + timedelta(seconds=60))
     clock.shift(60)
     assert len(claimed().jobs) == 1
 
 
 @pytest.mark.parametrize(
-    ("holds", "free"),
+    ("ends", "free"),
     [
         ({}, 0),
         ({"route:2": 60}, 0),
@@ -466,11 +466,11 @@ def test_a_hold_ends_by_itself(clock: time_machine.Traveller) -> None:
         ({"route:1": -1}, 0),
     ],
 )
-def test_a_job_is_free_when_its_last_hold_has_ended(holds: dict[str, int | None], free: int | None) -> None:
+def test_a_job_is_free_when_its_last_hold_has_ended(ends: dict[str, int | None], free: int | None) -> None:
     [job] = request(asked())
-    for scope, end in holds.items():
-        ledger.hold(scope, reason="test", until=None if end is None else NOON + timedelta(seconds=end))
-    assert ledger.free_at(job) == (None if free is None else NOON + timedelta(seconds=free))
+    for scope, end in ends.items():
+        holds.hold(scope, reason="test", until=None if end is None else NOON + timedelta(seconds=end))
+    assert holds.free_at(job) == (None if free is None else NOON + timedelta(seconds=free))
 
 
 @pytest.mark.parametrize(
@@ -482,16 +482,16 @@ def test_of_two_holds_on_one_scope_the_longer_stands(standing: int | None, new: 
     def at(number: int | None) -> datetime | None:
         return None if number is None else NOON + timedelta(seconds=number)
 
-    ledger.hold("route:1", reason="first", until=at(standing))
-    ledger.hold("route:1", reason="second", until=at(new))
+    holds.hold("route:1", reason="first", until=at(standing))
+    holds.hold("route:1", reason="second", until=at(new))
     assert Hold.objects.get().until == at(kept)
 
 
 def test_lifting_with_a_reason_leaves_other_holds() -> None:
-    ledger.hold("route:1", reason="limited")
-    ledger.lift("route:1", reason=ledger.PAUSED_REASON)
+    holds.hold("route:1", reason="limited")
+    holds.lift("route:1", reason=holds.PAUSED_REASON)
     assert Hold.objects.count() == 1
-    ledger.lift("route:1")
+    holds.lift("route:1")
     assert Hold.objects.count() == 0
 
 
@@ -502,7 +502,7 @@ def test_a_dead_grant_blocks_what_waits_and_what_runs() -> None:
     [running] = request(asked("invoice:1"))
     [attempt] = claimed().attempts
     [waiting] = request(asked("invoice:2"))
-    ledger.block(ZENDESK)
+    holds.block(ZENDESK)
     ledger.settle(attempt, DEAD_GRANT)
     assert {fresh(running).state, fresh(waiting).state} == {State.BLOCKED}
     assert ledger.claim(started_by="worker") is None
@@ -510,15 +510,15 @@ def test_a_dead_grant_blocks_what_waits_and_what_runs() -> None:
 
 def test_new_work_joins_what_is_blocked() -> None:
     [job] = request(asked())
-    ledger.block(ZENDESK)
+    holds.block(ZENDESK)
     assert [joined.pk for joined in request(asked())] == [job.pk]
 
 
 def test_reconnecting_makes_everything_blocked_due_now_and_wakes_a_worker(clock: time_machine.Traveller) -> None:
     jobs = request(asked("invoice:1"), asked("invoice:2"), asked("invoice:1", route=2))
-    ledger.block(ZENDESK)
+    holds.block(ZENDESK)
     clock.shift(3600)
-    assert ledger.release(ZENDESK) == 2
+    assert holds.release(ZENDESK) == 2
     assert [(fresh(job).state, fresh(job).error_code) for job in jobs] == [(State.PENDING, "")] * 3
     assert [seconds(job) for job in jobs] == [0, 0, -3600]
     assert OrmQ.objects.count() == 1
@@ -526,11 +526,11 @@ def test_reconnecting_makes_everything_blocked_due_now_and_wakes_a_worker(clock:
 
 def test_a_job_stays_blocked_while_its_other_end_is_disconnected() -> None:
     to_zendesk, to_jira = request(asked(), asked(route=2))
-    ledger.block(WAVE)
-    ledger.block(ZENDESK)
-    assert ledger.release(WAVE) == 1
+    holds.block(WAVE)
+    holds.block(ZENDESK)
+    assert holds.release(WAVE) == 1
     assert (fresh(to_zendesk).state, fresh(to_jira).state) == (State.BLOCKED, State.PENDING)
-    assert ledger.release(ZENDESK) == 1
+    assert holds.release(ZENDESK) == 1
     assert fresh(to_zendesk).state == State.PENDING
 
 
@@ -540,37 +540,62 @@ def test_a_job_stays_blocked_while_its_other_end_is_disconnected() -> None:
 def test_an_exchange_is_entered_on_every_attempt_before_its_answer_comes() -> None:
     request(asked(), asked(route=2))
     claim = claimed()
-    rows = ledger.enter_exchange(claim.attempts, system="wave", method="POST", path="/graphql")
+    rows = trail.enter_exchange(claim.attempts, system="wave", method="POST", path="/graphql")
     assert list(Exchange.objects.values_list("method", "path", "status")) == [("POST", "/graphql", None)] * 2
-    ledger.answer_exchange(rows, status=200, milliseconds=12, request_id="r" * 200)
+    trail.answer_exchange(rows, status=200, milliseconds=12, request_id="r" * 200)
     assert list(Exchange.objects.values_list("status", "milliseconds", "request_id")) == [(200, 12, "r" * 120)] * 2
 
 
 def test_a_description_too_long_is_cut() -> None:
     [job] = request(asked())
-    ledger.describe(job, title="t" * 300, party="p" * 300, amount="1" * 100, customer_key="customer:7")
+    trail.describe(job, title="t" * 300, party="p" * 300, amount="1" * 100, customer_key="customer:7")
     after = fresh(job)
     assert (after.title, after.party, after.amount, after.customer_key) == ("t" * 255, "p" * 255, "1" * 40, "customer:7")
 
 
 def test_the_same_description_again_costs_nothing(django_assert_num_queries: Any) -> None:
     [job] = request(asked())
-    ledger.describe(job, title="t" * 300, party="", amount="")
+    trail.describe(job, title="t" * 300, party="", amount="")
     with django_assert_num_queries(0):
-        ledger.describe(job, title="t" * 300, party="", amount="")
+        trail.describe(job, title="t" * 300, party="", amount="")
 
 
 def test_a_gap_in_the_heartbeat_begins_our_memory_anew(clock: time_machine.Traveller) -> None:
-    assert ledger.remembers_since() is None
-    ledger.beat()
+    assert trail.remembers_since() is None
+    trail.beat()
     clock.shift(60)
-    ledger.beat()
-    assert ledger.remembers_since() == NOON
+    trail.beat()
+    assert trail.remembers_since() == NOON
     clock.shift(600)
-    assert ledger.remembers_since() is None
-    ledger.beat()
-    assert ledger.remembers_since() == NOON + timedelta(seconds=660)
+    assert trail.remembers_since() is None
+    trail.beat()
+    assert trail.remembers_since() == NOON + timedelta(seconds=660)
     assert Heartbeat.objects.count() == 1
+
+
+def test_our_memory_is_whole_while_any_machine_lives(clock: time_machine.Traveller) -> None:
+    trail.beat("one")
+    clock.shift(120)
+    trail.beat("two")
+    clock.shift(120)
+    assert (trail.is_silent("one"), trail.is_silent("two"), trail.remembers_since()) == (True, False, NOON)
+    trail.beat("one")
+    clock.shift(200)
+    trail.beat("two")
+    assert trail.remembers_since() == NOON + timedelta(seconds=440)
+
+
+def test_a_machine_that_went_away_is_forgotten_after_a_day_but_never_the_last(clock: time_machine.Traveller) -> None:
+    for name in ("one", "two", "three"):
+        trail.beat(name)
+        clock.shift(60)
+    clock.shift(timedelta(hours=24))
+    trail.beat("three")
+    trail.forget_machines()
+    assert list(Heartbeat.objects.values_list("name", flat=True)) == ["three"]
+    clock.shift(timedelta(hours=48))
+    trail.forget_machines()
+    assert list(Heartbeat.objects.values_list("name", flat=True)) == ["three"]
 
 
 def test_open_and_closed_are_all_states_but_running() -> None:

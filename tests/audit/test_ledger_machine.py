@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from audit import ledger
+from audit import holds, ledger
 from audit.ledger import Ask
 from audit.models import Attempt, Hold, SyncJob
 from audit.states import CLOSED, LOSSES_ALLOWED, OPEN, Ending, Outcome, State
@@ -144,15 +144,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(scope=st.sampled_from(SCOPES), seconds=st.sampled_from([30, 600]), lift=st.booleans())
     def hold(self, scope: str, seconds: int, lift: bool) -> None:
         if lift:
-            ledger.lift(scope)
+            holds.lift(scope)
         else:
-            ledger.hold(scope, reason="test", until=self.now + timedelta(seconds=seconds))
+            holds.hold(scope, reason="test", until=self.now + timedelta(seconds=seconds))
 
     @rule(connection=st.sampled_from([SOURCE, 11, 12]), blocked=st.booleans())
     def reconnect(self, connection: int, blocked: bool) -> None:
         if blocked:
-            ledger.block(connection)
-        ledger.release(connection)
+            holds.block(connection)
+        holds.release(connection)
 
     # --- What must hold whatever happened ---
 

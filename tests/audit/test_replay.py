@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from audit import ledger, replay
+from audit import holds, ledger, replay, trail
 from audit.models import SyncJob
 from audit.states import State
 from integrations.models import Connection, Route
@@ -56,10 +56,10 @@ def test_replay_of_two_thousand_jobs_is_one_request(route: Route) -> None:
 
 
 def test_replay_for_a_disconnected_account_waits_as_blocked(route: Route) -> None:
-    ledger.block(route.destination_id)
+    holds.block(route.destination_id)
     [replayed] = replay.replay([job_of(route, 7)])
     assert (replayed.job.state, replayed.joined) == (State.BLOCKED, False)
-    ledger.release(route.destination_id)
+    holds.release(route.destination_id)
     assert SyncJob.objects.get(pk=replayed.job.pk).state == State.PENDING
 
 
@@ -81,20 +81,20 @@ def test_each_hold_that_covers_a_job_is_named(route: Route) -> None:
     job = job_of(route, 7, state=State.PENDING)
     scopes = [f"connection:{route.source_id}", f"object:{route.pk}:invoice:{job.key}", f"route:{route.pk}"]
     for scope in (*scopes, f"route:{route.pk + 1}", f"object:{route.pk}:customer:{job.key}"):
-        ledger.hold(scope, reason="rate_limited")
-    assert sorted(hold.scope for hold in ledger.holds_on(job)) == scopes
+        holds.hold(scope, reason="rate_limited")
+    assert sorted(hold.scope for hold in holds.holds_on(job)) == scopes
 
 
 def test_ends_yields_what_ended_and_what_only_a_person_can_set_going(route: Route) -> None:
     dead, blocked, paused = job_of(route, 1), job_of(route, 2, state=State.BLOCKED), job_of(route, 3, state=State.PENDING)
-    ledger.hold(f"route:{route.pk}", reason=ledger.PAUSED_REASON)
+    holds.hold(f"route:{route.pk}", reason=holds.PAUSED_REASON)
     assert set(replay.ends([dead, blocked, paused])) == {dead, blocked, paused}
 
 
 def test_ends_follows_a_superseded_job_to_the_one_that_took_its_place(route: Route) -> None:
     superseded = job_of(route, 1, state=State.SUPERSEDED)
     heir = job_of(route, 1, state=State.SUCCEEDED, created_at=superseded.created_at + timedelta(days=1))
-    ledger.beat()
+    trail.beat()
     assert list(replay.ends([superseded], every=0)) == [heir]
 
 

@@ -13,7 +13,8 @@ from integrations.core.errors import ConnectorError, Disconnected, Misconfigured
 from integrations.core.ports import Account, TokenCall
 from integrations.destinations.jira import adapter
 from integrations.destinations.jira.adapter import ACCESS, SYSTEM
-from integrations.destinations.jira.client import CASES, JiraClient, RefusedError, refusal, unauthorized
+from integrations.destinations.jira.client import JiraClient
+from integrations.destinations.jira.refusals import CASES, RefusedError, refusal, unauthorized
 from integrations.http import Answer, ApiClient
 from integrations.registry import DESTINATIONS
 

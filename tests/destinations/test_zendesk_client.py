@@ -11,8 +11,9 @@ import responses
 
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Missing, Rejected, Transient
 from integrations.core.ports import Account, TokenCall
-from integrations.destinations.zendesk.client import CASES, ZendeskClient
+from integrations.destinations.zendesk.client import ZendeskClient
 from integrations.destinations.zendesk.oauth import ACCESS
+from integrations.destinations.zendesk.refusals import CASES
 from integrations.http import ApiClient
 
 BASE = "https://acme.zendesk.com"
@@ -46,6 +47,7 @@ def invalid(member: str, description: str, code: str = "") -> dict[str, Any]:
 
 
 RATE_OBJECT = {"errors": [{"code": "TooManyRequests", "title": "Too many requests to update"}]}
+TOO_MANY_JOBS = {"error": "TooManyJobs", "description": "Too many jobs are queued or running"}
 REFUSALS = [
     (401, {"error": "invalid_token", "error_description": "The access token provided is expired"}, Disconnected, "unauthorized", ""),
     (401, {"error": "Couldn't authenticate you"}, Disconnected, "unauthorized", ""),
@@ -64,6 +66,9 @@ REFUSALS = [
     (429, "You have exceeded the rate limit for updating a single unique user. Try later.", Transient, "rate_limited", "object"),
     (429, "Number of allowed API requests per minute exceeded", Transient, "rate_limited", "connection"),
     (429, {}, Transient, "rate_limited", "object"),
+    (429, TOO_MANY_JOBS, Transient, "too_many_jobs", ""),
+    (403, TOO_MANY_JOBS, Transient, "too_many_jobs", ""),
+    (422, invalid("base", "TooManyJobs is what somebody wrote"), Rejected, "invalid", ""),
     (302, "", Transient, "redirected", ""),
     (400, {"error": {"title": "Invalid attribute", "message": "You passed an invalid value"}}, Rejected, "refused", ""),
     (402, ["odd", 1], Rejected, "refused", ""),
@@ -89,7 +94,7 @@ def test_each_known_refusal_has_its_meaning(
 
 
 def test_every_row_of_the_table_is_tried_here() -> None:
-    tried = {(status, code, scope) for status, _, _, code, scope in REFUSALS}
+    tried = {(known, code, scope) for status, _, _, code, scope in REFUSALS for known in (0, status)}
     assert {(case.status, case.code, case.scope) for case in CASES} <= tried
 
 
@@ -124,6 +129,21 @@ def test_an_unexplained_429_to_a_read_covers_the_connection(client: ZendeskClien
 @pytest.mark.parametrize("body", ["<html>maintenance</html>", '{"organization": {"id": 7, "na', "[]", "", '{"organization": {}}'])
 def test_a_2xx_without_the_content_is_transient(client: ZendeskClient, net: responses.RequestsMock, body: str) -> None:
     assert refused(client, net, 200, body).code == "bad_answer"
+
+
+@pytest.mark.parametrize("body", ["<html>maintenance</html>", '{"organization_membership": {"id"', ""])
+def test_a_page_is_no_proof_of_a_membership(client: ZendeskClient, net: responses.RequestsMock, body: str) -> None:
+    net.post(f"{BASE}/api/v2/organization_memberships", body=body, status=200)
+    with pytest.raises(Transient) as caught:
+        client.add_membership("7", "9")
+    assert caught.value.code == "bad_answer"
+
+
+def test_a_page_is_no_proof_of_a_deletion(client: ZendeskClient, net: responses.RequestsMock) -> None:
+    net.delete(f"{BASE}/api/v2/custom_objects/wave_payment/records/01K7", body="<html>maintenance</html>", status=200)
+    with pytest.raises(Transient) as caught:
+        client.delete_record("wave_payment", "01K7")
+    assert caught.value.code == "bad_answer"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,17 @@ def test_deliveries_for_a_job_that_waits_for_a_worker_are_one_piece_of_work(worl
     assert counted == Counted(["POST read"], [ORGANIZATION, RECORD], [ISSUE])
 
 
+def test_invoices_that_wait_together_are_one_read(world: World, settings: Settings) -> None:
+    settings.WEBHOOK_ACK = "stored"
+    invoices = [world.invoice(world.customer(f"Customer {place}"), f"INV-{place}") for place in range(4)]
+    with world.counting() as counted:
+        for invoice in invoices:
+            world.deliver("invoice.sent", invoice=invoice)
+        world.settle()
+    assert counted.wave == ["POST read"]
+    assert {(state, result) for _, _, state, result in world.jobs()} == {("succeeded", "created")}
+
+
 def test_deliveries_for_a_job_that_the_vendor_put_off_make_no_call_before_its_time(world: World) -> None:
     _, invoice = world.synced()
     world.wave.change_invoice(invoice, total="150.00")

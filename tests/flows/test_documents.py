@@ -6,8 +6,11 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from pytest_django import Settings
 
 from audit.models import SyncJob
+from audit.states import State
+from integrations import pipeline
 from integrations.models import FieldMapping
 from tests.flows.expected import Account, Billed, Paid, issues_of, organization, organization_of, standing, whole
 from tests.flows.world import NO_WRITES, Setup, World, key_of, label_of, number_of
@@ -92,6 +95,19 @@ def test_an_invoice_that_was_moved_leaves_the_account_it_was_on(world: World) ->
     assert accounts == {"Northwind Bakery": ("0.00", None), "Other Bakery": ("120.00", SENT)}
     [record] = standing(world)["wave_invoice"]
     assert record["custom_object_fields"]["organization"] == key_of(other)
+
+
+def test_the_former_customers_account_is_told_of_a_move_that_is_read_later(world: World, settings: Settings) -> None:
+    settings.WEBHOOK_ACK = "stored"
+    customer, invoice = world.synced()
+    other = world.customer("Other Bakery", email="other@example.com")
+    world.wave.change_invoice(invoice, customer=other)
+    assert world.deliver("invoice.updated", invoice=invoice).status_code == 200
+    former = SyncJob.objects.get(key=key_of(customer), state=State.PENDING)
+    assert pipeline.run([former.pk], started_by="worker")  # while the invoice's own job still waits
+    world.settle()
+    shown = {row["name"]: row["organization_fields"]["wave_recent_changes"] for row in standing(world)["organizations"]}
+    assert shown == {"Northwind Bakery": None, "Other Bakery": SENT}
 
 
 # --- Contacts -----------------------------------------------------------------------------------------------------

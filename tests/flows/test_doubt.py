@@ -177,6 +177,7 @@ def test_half_an_hour_of_redeliveries_to_a_dead_jira_kills_nothing(world: World)
         world.settle_later(minutes=2)
     assert not SyncJob.objects.filter(state="dead").exists()
     world.jira.faults.remove(fault)
+    world.settle_later(minutes=4)  # the longest wait for a probe
     assert world.post(body).status_code == 200
     account = Account(changes=(*PAID.changes, SENT), last_payment=PAID.last_payment)
     assert standing(world) == whole(customer, account, {invoice: paid_in_full(payment)})

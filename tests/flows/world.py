@@ -18,7 +18,7 @@ from django.db import connections
 from django.http import HttpResponseBase
 from django.test import Client
 
-from audit import ledger
+from audit import trail
 from audit.models import Attempt, Heartbeat, Hold, SyncJob
 from integrations import configuration, systems, tasks
 from integrations.models import Binding, Connection, Route
@@ -89,17 +89,21 @@ NO_WRITES: tuple[list[str], list[str]] = ([], [])
 
 
 def _writes(calls: list[str]) -> list[str]:
-    return [call for call in calls if not call.startswith("GET") and "search" not in call and "token" not in call]
+    return [call for call in calls if not call.startswith("GET") and not any(word in call for word in ("search", "token", "fetch"))]
 
 
 # The first row whose word is in the path names the call.
 PLACES = (
     ("oauth", "token"),
     ("search", "search"),
+    ("bulkfetch", "fetch"),
     ("organization_memberships", "membership"),
     ("organization_fields", "organization_fields"),
     ("/organizations", "organization"),
     ("/users", "user"),
+    ("/job_statuses", "poll"),
+    ("/custom_objects/wave_payment/jobs", "wave_payment jobs"),
+    ("/custom_objects/wave_invoice/jobs", "wave_invoice jobs"),
     ("/custom_objects/wave_payment/records", "wave_payment"),
     ("/custom_objects/wave_invoice/records", "wave_invoice"),
     ("/custom_objects", "custom_objects"),
@@ -234,14 +238,14 @@ class World:
 
     def settle(self) -> None:
         """Let a worker run what is due."""
-        ledger.beat()
+        trail.beat()
         tasks.sync([])
 
     def settle_later(self, *, minutes: float = 2, rounds: int = 1) -> None:
         """Let time pass and a worker run what is due then, a few times."""
         for _ in range(rounds):
             self.clock.shift(timedelta(minutes=minutes))
-            ledger.beat()
+            trail.beat()
             tasks.sweep()
 
     def sync(self, invoice: str) -> None:

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection as database
 from pytest_django import Settings
 
-from audit import ledger
+from audit import holds
 from audit.models import Hold
 from integrations import configuration, disconnect, oauth, registry
 from integrations.core.records import STATES
@@ -269,7 +269,7 @@ def test_a_variable_that_is_set_but_empty_gives_nothing() -> None:
 def test_new_secrets_make_a_dead_connection_ready_and_turn_its_jobs_loose() -> None:
     apply(WAVE)
     oauth.mark_disconnected(connection(), "dead")
-    ledger.block(connection().pk)
+    holds.block(connection().pk)
     assert changes(apply(WAVE)) == ["unchanged"]
     assert (connection().status, Hold.objects.count()) == ("needs_reconnect", 1)
     assert changes(apply(WAVE, WAVE_REFRESH_TOKEN="canary-r2")) == ["updated"]

@@ -14,7 +14,7 @@ import time_machine
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from audit import ledger
+from audit import holds
 from audit.models import Hold
 from integrations import connect, disconnect, ways
 from integrations.core.errors import Misconfigured
@@ -235,7 +235,7 @@ def test_jira_without_a_refresh_token_lacks_offline_access(session: SessionStore
 def test_the_only_business_is_taken_and_blocked_jobs_are_let_loose(session: SessionStore, vendor: responses.RequestsMock) -> None:
     connection = accounts.wave()
     Connection.objects.filter(pk=connection.pk).update(status="needs_reconnect", status_reason="revoked", settings={"client_id": "w"})
-    ledger.block(connection.pk)
+    holds.block(connection.pk)
     connection.refresh_from_db()
     vendor.post(WAVE_TOKEN, json=token_answer("wave"))
     vendor.post(WAVE_API, json=businesses(accounts.BUSINESS))

@@ -7,7 +7,7 @@ import pytest
 import time_machine
 from django.db import transaction
 
-from audit import ledger
+from audit import ledger, trail
 from audit.models import Exchange, SyncJob
 from audit.states import State
 from integrations import asking, bindings, pipeline
@@ -150,6 +150,27 @@ def test_payments_that_the_invoice_no_longer_has_are_removed(wave: FakeWave, zen
     assert bring(wave, to_zendesk).result == "unchanged"
 
 
+@pytest.mark.parametrize("lags", [False, True])
+def test_a_payment_whose_creation_was_not_answered_is_removed_too(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller, lags: bool
+) -> None:
+    wave.put_invoice()
+    bring(wave, to_jira)
+    wave.put_invoice(payments={"9": "40.00"})
+    jira.hidden_when_made = lags
+    jira.faults = [Fault(timed_out(), committed=True, kind="payment")]
+    job = bring(wave, to_jira)
+    assert (job.state, len(jira.holds()["payment"])) == (State.PENDING, 1)
+    wave.put_invoice(payments={})
+    if lags:
+        job = again(job, clock)
+        assert (job.state, job.error_code) == (State.PENDING, "create_in_doubt")
+        for item in jira.objects.values():
+            item.hidden = False
+    assert again(job, clock).state == State.SUCCEEDED
+    assert ("payment" in jira.holds(), Binding.objects.filter(kind="payment").exists()) == (False, False)
+
+
 def test_payments_are_left_alone_where_they_are_not_shown(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route) -> None:
     wave.put_invoice(payments={"9": "40.00"})
     bring(wave, to_zendesk)
@@ -289,18 +310,18 @@ def test_a_record_born_within_our_unbroken_memory_needs_no_look_up(
     wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller
 ) -> None:
     jira.find_lags = False
-    ledger.beat()
+    trail.beat()
     wave.put_invoice(created_at=NOON + timedelta(minutes=6))
     clock.shift(600)
-    ledger.beat()
+    trail.beat()
     bring(wave, to_jira)
     assert jira.events == ["find record 1", "write record 1"]  # a heartbeat gap: our memory begins only now
     wave.put_invoice("2", created_at=NOON + timedelta(minutes=16))
     clock.shift(100)
-    ledger.beat()
+    trail.beat()
     jira.events.clear()
     clock.shift(100)
-    ledger.beat()
+    trail.beat()
     bring(wave, to_jira, number="2")
     assert jira.events == ["write record 2"]
 
@@ -413,6 +434,45 @@ def test_an_object_that_a_live_worker_is_creating_is_waited_for_without_spending
     assert (waiting.state, waiting.error_code, waiting.tries) == (State.PENDING, "creating_elsewhere", 0)
     assert (waiting.due_at - NOON).total_seconds() == 2
     assert len(zendesk.holds()["organization"]) == 1
+
+
+def test_a_job_that_finds_its_object_made_meanwhile_reads_again(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave.put_customer(name="Old Name")
+    ordinary, met = bindings.begin, list[SyncJob]()
+
+    def meanwhile(*args: Any, **more: Any) -> bindings.Begun:
+        if not met:
+            wave.put_customer(name="New Name")
+            wave.put_invoice("1")
+            met.append(ask(wave, to_zendesk, number="1"))
+            pipeline.run([met[0].pk], started_by="worker")
+        return ordinary(*args, **more)
+
+    monkeypatch.setattr(bindings, "begin", meanwhile)
+    job = bring(wave, to_zendesk, "customer", "7")
+    assert (job.state, job.error_code, job.tries) == (State.SUPERSEDED, "made_elsewhere", 0)  # the invoice asked for the customer too
+    assert [fields["name"] for fields in zendesk.holds()["organization"]] == ["New Name"]
+
+
+def test_a_worker_taken_for_dead_takes_no_binding_with_it(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller, settings: Any
+) -> None:
+    wave.put_customer()
+    late: list[Any] = []
+
+    def slow(document: Any) -> None:
+        if not late:
+            late.append(document)
+            clock.shift(settings.JOB_LEASE + 1)
+            ledger.reclaim()
+            pipeline.run(started_by="worker")
+            raise Transient("the run's time is used up", code="budget", unsent=True)
+
+    zendesk.before_write = slow
+    bring(wave, to_zendesk, "customer", "7")
+    assert [row.state for row in Binding.objects.filter(kind="organization")] == [Binding.State.BOUND]
 
 
 def test_a_worker_whose_job_was_given_away_stops_before_it_writes(

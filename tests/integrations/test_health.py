@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import time_machine
 
-from audit import ledger
+from audit import holds
 from audit.states import State
 from integrations import health, systems
 from integrations.core.ports import Check
 from integrations.health import Level, Line
-from integrations.models import Connection, Credential, Delivery, Intake, WebhookSecret
+from integrations.models import Connection, Credential, Delivery, Disagreement, Intake, Sweep, WebhookSecret
 from tests.admin.people import job_of
 from tests.integrations import accounts
 
@@ -185,8 +185,8 @@ def test_jobs_and_holds_of_the_account_show() -> None:
     route = accounts.route()
     job_of(route, 1, state=State.DEAD)
     job_of(route, 2, state=State.BLOCKED)
-    ledger.hold(f"route:{route.pk}", reason="paused")
-    ledger.hold("connection:999999", reason="other")
+    holds.hold(f"route:{route.pk}", reason="paused")
+    holds.hold("connection:999999", reason="other")
     found = lines(route.destination)
     assert (found["jobs"].level, found["jobs"].detail) == (Level.WARNING, "0 waiting, 0 running, 1 blocked, 1 dead")
     assert found["hold"] == Line("hold", Level.WARNING, "route: paused, until somebody ends it")
@@ -234,3 +234,44 @@ def test_status_as_json_carries_every_line() -> None:
     told = health.as_json(health.of(accounts.zendesk()))
     assert (told["level"], told["word"]) == ("note", "healthy")
     assert told["lines"][0] == {"name": "connection", "level": "ok", "detail": "ready", "advice": ""}  # type: ignore[index]
+
+
+# --- Reconcile -------------------------------------------------------------------------------------------------------
+
+
+def reconciled(route: Any, *, hours_ago: float = 1, **values: Any) -> Sweep:
+    at = NOW - timedelta(hours=hours_ago)
+    given = {"source": route.source, "purpose": "reconcile", "state": "done", "created_at": at, "due_at": at, "ended_at": at}
+    return Sweep.objects.create(**{**given, **values})
+
+
+def told(route: Any) -> tuple[Level, str]:
+    line = lines(route.source)["reconcile"]
+    return line.level, line.detail
+
+
+def test_the_last_reconcile_and_whether_it_agreed() -> None:
+    route = accounts.route()
+    assert told(route) == (Level.NOTE, "never yet")
+    reconciled(route)
+    assert told(route) == (Level.OK, "1 h ago: all agreed")
+    sweep = reconciled(route, hours_ago=0.5)
+    Disagreement.objects.create(sweep=sweep, customer_key="c", currency="EUR")
+    assert told(route) == (Level.WARNING, "30 min ago: the money of 1 customer differed")
+
+
+def test_a_reconcile_that_failed_left_something_out_or_is_overdue_is_a_warning() -> None:
+    route = accounts.route()
+    Connection.objects.filter(pk=route.source_id).update(created_at=NOW - timedelta(hours=27))
+    assert told(route) == (Level.WARNING, "never yet")
+    reconciled(route, hours_ago=27)
+    assert told(route) == (Level.WARNING, "1 d 3 h ago")
+    reconciled(route, hours_ago=25, left_out={"wave-to-zendesk": "dead"})
+    assert told(route) == (Level.WARNING, "1 d 1 h ago; not looked at: wave-to-zendesk")
+    reconciled(route, hours_ago=1, dry_run=True)
+    reconciled(route, hours_ago=2, state="failed", problem="POST /graphql: 503", ended_at=None)
+    assert told(route) == (Level.WARNING, "1 d 1 h ago; the newest failed: POST /graphql: 503")
+
+
+def test_a_destination_has_no_line_of_reconciles() -> None:
+    assert "reconcile" not in lines(accounts.route().destination)

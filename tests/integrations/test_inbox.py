@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audit import ledger
+from audit import holds, ledger
 from audit.models import SyncJob
 from audit.states import State
 from integrations import asking
@@ -404,7 +404,7 @@ def test_a_paused_route_answers_200_and_costs_no_call(
     deliver: Callable[..., HttpResponse], wave: FakeWave, jira: FakeRemote, to_jira: Route
 ) -> None:
     Route.objects.update(paused_at=timezone.now())
-    ledger.hold(f"route:{to_jira.pk}", reason=ledger.PAUSED_REASON)
+    holds.hold(f"route:{to_jira.pk}", reason=holds.PAUSED_REASON)
     assert (deliver().status_code, wave.reads, jira.events) == (200, [], [])
     assert [job.state for job in SyncJob.objects.all()] == [State.PENDING]
 
@@ -456,7 +456,7 @@ def test_a_blocked_account_answers_503_at_once_without_a_call(
     deliver: Callable[..., HttpResponse], wave: FakeWave, jira: FakeRemote, to_jira: Route
 ) -> None:
     Connection.objects.filter(pk=to_jira.destination_id).update(status=Connection.Status.NEEDS_RECONNECT)
-    ledger.block(to_jira.destination_id)
+    holds.block(to_jira.destination_id)
     started = time.monotonic()
     response = deliver()
     assert (response.status_code, 1 <= wait_of(response) <= 3600, wave.reads, jira.events) == (503, True, [], [])
@@ -467,7 +467,7 @@ def test_an_account_on_hold_answers_503_at_once_and_when_the_hold_ends(
     deliver: Callable[..., HttpResponse], wave: FakeWave, jira: FakeRemote, to_jira: Route, settings: Any
 ) -> None:
     settings.WEBHOOK_DEADLINE = 1.0
-    ledger.hold(f"connection:{to_jira.destination_id}", reason="rate_limited", until=timezone.now() + timedelta(seconds=600))
+    holds.hold(f"connection:{to_jira.destination_id}", reason="rate_limited", until=timezone.now() + timedelta(seconds=600))
     started = time.monotonic()
     response = deliver()
     assert (response.status_code, wave.reads, jira.events) == (503, [], [])

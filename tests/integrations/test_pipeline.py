@@ -9,7 +9,7 @@ import time_machine
 from django.db import connections, transaction
 from django_q.models import OrmQ
 
-from audit import ledger
+from audit import holds, ledger
 from audit.models import Attempt, Exchange, Hold, SyncJob
 from audit.states import State
 from integrations import asking, changes, pipeline, systems, tasks
@@ -304,7 +304,7 @@ def test_a_defect_while_reading_puts_the_jobs_off_and_names_no_data(
         raise ZeroDivisionError("somebody's name")
 
     wave.put_invoice()
-    monkeypatch.setattr(changes, "note", broken)
+    monkeypatch.setattr(changes, "note_many", broken)
     [job] = changed(wave, to_zendesk)
     drain()
     job.refresh_from_db()
@@ -412,7 +412,7 @@ def test_a_dead_grant_blocks_the_account_and_a_reconnect_resumes_it(
 def test_a_blocked_connection_costs_no_call(wave: FakeWave, jira: FakeRemote, to_jira: Route) -> None:
     wave.put_invoice()
     [job] = changed(wave, to_jira)
-    ledger.block(to_jira.destination_id)
+    holds.block(to_jira.destination_id)
     assert not pipeline.run([job.pk], started_by="webhook", redelivery=True)
     assert (drain(), wave.reads, jira.events) == (0, [], [])
 
@@ -422,7 +422,7 @@ def test_a_paused_route_costs_no_call_and_the_others_go_on(
     wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, to_jira: Route
 ) -> None:
     wave.put_invoice()
-    ledger.hold(f"route:{to_jira.pk}", reason=ledger.PAUSED_REASON)
+    holds.hold(f"route:{to_jira.pk}", reason=holds.PAUSED_REASON)
     changed(wave, to_zendesk, to_jira, customer="7")
     drain()
     assert jira.events == []
@@ -632,7 +632,7 @@ def test_the_sweep_gives_back_lost_jobs_and_runs_them_without_any_task(
 def test_a_hold_that_ended_needs_nobody_to_lift_it(wave: FakeWave, jira: FakeRemote, to_jira: Route, clock: time_machine.Traveller) -> None:
     wave.put_invoice()
     changed(wave, to_jira)
-    ledger.hold(f"connection:{to_jira.destination_id}", reason="rate_limited", until=NOON + timedelta(seconds=5))
+    holds.hold(f"connection:{to_jira.destination_id}", reason="rate_limited", until=NOON + timedelta(seconds=5))
     assert drain() == 0
     clock.shift(5)
     assert (drain(), Hold.objects.count()) == (1, 1)

@@ -10,12 +10,11 @@ from django.db import connections
 from django_q.models import OrmQ
 from pytest_django import Settings
 
-from audit import ledger
+from audit import holds, ledger
 from audit.models import Hold, SyncJob
 from audit.states import State
-from integrations import health, limits, pausing, pipeline, polling, tasks
+from integrations import health, pausing, pipeline, polling, tasks
 from integrations.core.errors import Disconnected, Rejected, Transient
-from integrations.core.records import Changed, Listing
 from integrations.models import Binding, Connection, FieldMapping, Intake, Route, Watermark
 from tests.fakes import FakeRemote, FakeWave
 
@@ -34,18 +33,6 @@ def clock() -> Iterator[time_machine.Traveller]:
 def source(wave_connection: Maker, clock: time_machine.Traveller) -> Connection:
     connection: Connection = wave_connection()
     return connection
-
-
-@pytest.fixture
-def to_zendesk(zendesk_route: Maker, source: Connection) -> Route:
-    route: Route = zendesk_route(source)
-    return route
-
-
-@pytest.fixture
-def to_jira(jira_route: Maker, source: Connection) -> Route:
-    route: Route = jira_route(source)
-    return route
 
 
 def at(minutes: float) -> datetime:
@@ -225,41 +212,6 @@ def test_pages_that_shift_while_they_are_turned_lose_nothing(wave: FakeWave, to_
     assert {number for _, _, number in asked()} == {str(number) for number in range(12)}
 
 
-@pytest.mark.parametrize("inclusive", [False, True])
-def test_more_records_of_one_moment_than_a_page_holds_are_all_seen(inclusive: bool) -> None:
-    moments = [NOON + timedelta(seconds=10)] * 7 + [NOON + timedelta(seconds=20)]
-    records = [Changed(str(number), moment) for number, moment in enumerate(moments)]
-
-    def ask(after: datetime, page: int) -> Listing:
-        found = [one for one in records if one.modified_at > after or (inclusive and one.modified_at == after)]
-        return Listing(tuple(found[2 * page - 2 : 2 * page]), more=len(found) > 2 * page)
-
-    seen = [one.key for part in polling.stretches(ask, NOON) for one in part]
-    assert set(seen) == {str(number) for number in range(8)}
-
-
-def test_records_of_one_moment_that_shift_between_pages_are_all_seen() -> None:
-    records = {str(number): Changed(str(number), NOON + timedelta(seconds=1)) for number in range(9)}
-    calls = 0
-
-    def ask(after: datetime, page: int) -> Listing:
-        nonlocal calls
-        calls += 1
-        found = sorted((one for one in records.values() if one.modified_at > after), key=lambda one: one.modified_at)
-        shown = Listing(tuple(found[2 * page - 2 : 2 * page]), more=len(found) > 2 * page)
-        if calls == 2:
-            records["0"] = Changed("0", NOON + timedelta(hours=1))
-        return shown
-
-    seen = [one.key for part in polling.stretches(ask, NOON) for one in part]
-    assert set(seen) == set(records)
-
-
-def test_a_list_that_has_no_end_ends() -> None:
-    again = Listing((Changed("1", NOON),), more=True)
-    assert [one.key for part in polling.stretches(lambda after, page: again, NOON) for one in part] == ["1"]
-
-
 # --- Failures -----------------------------------------------------------------------------------------------------
 
 
@@ -323,7 +275,7 @@ def test_a_dead_grant_waits_for_a_person_and_misses_nothing(wave: FakeWave, to_j
     wave.put_invoice("1", modified_at=at(2))
     assert (poll_at(clock, 4), len(wave.pages)) == (0, 1)
     Connection.objects.update(status=Connection.Status.READY)
-    ledger.release(source.pk)
+    holds.release(source.pk)
     poll_at(clock, 60)
     assert asked() == [("wave-to-jira", "invoice", "1")]
 
@@ -332,7 +284,7 @@ def test_it_waits_a_moment_for_a_free_slot(
     wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wave.put_invoice("1", modified_at=at(1))
-    wave.down = limits._full("waiting for a free slot", at(2) + timedelta(seconds=1))
+    wave.down = Transient("waiting for a free slot", code="limit", not_before=at(2) + timedelta(seconds=1), counted=False)
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:

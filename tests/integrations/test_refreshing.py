@@ -12,7 +12,7 @@ import responses
 import time_machine
 from django.db import connections
 
-from audit import ledger
+from audit import holds
 from audit.models import Hold
 from integrations import oauth, refreshing, systems, tasks
 from integrations.models import Connection, Credential
@@ -115,7 +115,7 @@ def test_a_refusal_marks_and_blocks_every_connection_of_the_grant_until_it_is_re
     said = ("needs_reconnect", "POST /oauth2/token/ answered 400: the grant was revoked or has expired: connect again")
     assert [status(first), status(second)] == [said, said]
     held = sorted(Hold.objects.values_list("scope", "reason"))
-    assert held == sorted((f"connection:{row.pk}", ledger.DISCONNECTED_REASON) for row in (first, second))
+    assert held == sorted((f"connection:{row.pk}", holds.DISCONNECTED_REASON) for row in (first, second))
     assert (refresh(), len(vendor.calls)) == ({}, 1), "a dead grant is not asked for again"
     for row in (first, second):
         systems.mark_ready(row)

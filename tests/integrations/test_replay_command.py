@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from audit import ledger
+from audit import trail
 from audit.models import SyncJob
 from audit.states import State
 from integrations import registry
@@ -114,7 +114,7 @@ def test_waiting_prints_each_result_and_fails_for_a_dead_one(
         SyncJob.objects.filter(state=State.PENDING).update(state=state, result=result)
 
     monkeypatch.setattr("audit.replay.time.sleep", work)
-    ledger.beat()
+    trail.beat()
     out = StringIO()
     try:
         call_command("replay", str(job_of(route, 7).pk), "--wait", stdout=out)

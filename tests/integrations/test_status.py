@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.core.management import call_command
 
-from audit import ledger
+from audit import holds
 from audit.models import Heartbeat, Hold, SyncJob
 from audit.states import State
 from integrations.models import Delivery, Intake, Route
@@ -68,12 +68,13 @@ def test_the_object_tells_everything() -> None:
     for number, decision in enumerate(("accepted", "accepted", "ignored")):
         delivery(route, decision, number)
     Intake.objects.filter(connection=route.source).update(forged=2, stale_signed=1)
-    ledger.hold("object:99:invoice:x", reason="rate_limited", until=NOW + timedelta(minutes=5))
-    ledger.hold("object:99:invoice:y", reason="rate_limited", until=NOW - timedelta(minutes=5))
+    holds.hold("object:99:invoice:x", reason="rate_limited", until=NOW + timedelta(minutes=5))
+    holds.hold("object:99:invoice:y", reason="rate_limited", until=NOW - timedelta(minutes=5))
     Heartbeat.objects.create(name="worker", since=NOW - timedelta(hours=1), beat_at=NOW - timedelta(seconds=40))
     seen = overview()
     schedules = seen.pop("schedules")
     words = [row.pop("health")["word"] for row in seen["connections"]]
+    capacities = [row.pop("capacity") for row in seen["connections"]]
     assert seen == {
         "healthy": False,
         "jobs": {"pending": 3, "running": 1, "blocked": 0, "succeeded": 1, "superseded": 0, "dead": 1},
@@ -86,9 +87,18 @@ def test_the_object_tells_everything() -> None:
             {"slug": "zendesk-acme", "system": "zendesk", "status": "ready", "reason": "", "last_ok_at": None},
         ],
         "holds": [{"scope": "object:99:invoice:x", "reason": "rate_limited", "until": "2026-11-20T12:05:00+00:00"}],
-        "workers": [{"name": "worker", "since": "2026-11-20T11:00:00+00:00", "beat_at": "2026-11-20T11:59:20+00:00", "age_seconds": 40}],
+        "workers": [
+            {
+                "name": "worker",
+                "state": "alive",
+                "since": "2026-11-20T11:00:00+00:00",
+                "beat_at": "2026-11-20T11:59:20+00:00",
+                "age_seconds": 40,
+            }
+        ],
     }
     assert words == ["failing", "look at it"]
+    assert capacities == [{"budgets": [], "breaker": "closed", "waiting": 3, "drain_seconds": None}] * 2
     assert {row["name"] for row in schedules} >= {"heartbeat", "ping accounts"}
 
 
@@ -116,6 +126,14 @@ def test_the_exit_code_watches_what_is_dead_blocked_or_overdue(state: str, due: 
     assert (exit_code(), exit_code("--json")) == (code, code)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "stopped", "state", "code"), [(149, False, "alive", 0), (151, False, "silent", 1), (151, True, "stopped", 0)]
+)
+def test_a_machine_that_fell_silent_is_no_good_unless_it_was_stopped(seconds: int, stopped: bool, state: str, code: int) -> None:
+    Heartbeat.objects.create(name="one", since=NOW - timedelta(hours=1), beat_at=NOW - timedelta(seconds=seconds), stopped=stopped)
+    assert ([row["state"] for row in overview()["workers"]], exit_code()) == ([state], code)
+
+
 def test_a_resolved_dead_letter_is_healthy() -> None:
     route = accounts.route()
     job(route, 1, State.DEAD, resolved_by=job(route, 1, State.SUCCEEDED))
@@ -126,7 +144,7 @@ def test_a_resolved_dead_letter_is_healthy() -> None:
 def test_what_a_hold_covers_is_not_overdue_until_it_ends(scope: str) -> None:
     route = accounts.route()
     job(route, 1, State.PENDING, due=NOW - timedelta(hours=1))
-    ledger.hold(scope.format(route=route), reason="paused")
+    holds.hold(scope.format(route=route), reason="paused")
     assert (exit_code(), overview()["oldest_due_seconds"]) == (0, 0)
     Hold.objects.update(until=NOW - timedelta(seconds=1))
     assert (exit_code(), overview()["oldest_due_seconds"]) == (1, 3600)
@@ -135,7 +153,7 @@ def test_what_a_hold_covers_is_not_overdue_until_it_ends(scope: str) -> None:
 def test_the_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     route = accounts.route()
     job(route, 1, State.DEAD)
-    ledger.hold(f"route:{route.pk}", reason="paused")
+    holds.hold(f"route:{route.pk}", reason="paused")
     exit_code()
     assert [line for line in capsys.readouterr().out.splitlines() if not line.startswith("schedule")] == [
         "needs attention",

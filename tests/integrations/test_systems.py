@@ -13,7 +13,7 @@ import responses
 import time_machine
 from pytest_django import Settings
 
-from audit import ledger
+from audit import holds
 from audit.models import Hold, SyncJob
 from integrations import outgoing, registry, systems
 from integrations.core.errors import Disconnected, Misconfigured, Rejected, Transient
@@ -321,7 +321,7 @@ def test_a_ping_that_holds_makes_ready_and_turns_jobs_loose(monkeypatch: pytest.
     route = accounts.route()
     job = blocked_job(route)
     Connection.objects.filter(pk=route.destination_id).update(status="needs_reconnect", status_reason="dead")
-    ledger.block(route.destination_id)
+    holds.block(route.destination_id)
     pinged(monkeypatch, [Check("account", ok=True)])
     assert systems.ping(route.destination) == [Check("account", ok=True)]
     job.refresh_from_db()
@@ -331,7 +331,7 @@ def test_a_ping_that_holds_makes_ready_and_turns_jobs_loose(monkeypatch: pytest.
 
 def test_a_ping_that_holds_lifts_a_block_that_marked_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     route = accounts.route()
-    ledger.block(route.destination_id)
+    holds.block(route.destination_id)
     pinged(monkeypatch, [Check("account", ok=True)])
     systems.ping(route.destination)
     assert Hold.objects.count() == 0
@@ -339,7 +339,7 @@ def test_a_ping_that_holds_lifts_a_block_that_marked_no_row(monkeypatch: pytest.
 
 def test_a_ping_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     route = accounts.route()
-    ledger.block(route.destination_id)
+    holds.block(route.destination_id)
     Connection.objects.filter(pk=route.destination_id).update(status="needs_reconnect")
     pinged(monkeypatch, [Check("account", ok=True), Check("fields", ok=False)])
     systems.ping(route.destination)

@@ -7,7 +7,9 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from audit.models import Heartbeat
 from integrations.management.commands import worker
@@ -65,14 +67,31 @@ def supervise(monkeypatch: pytest.MonkeyPatch, *, looks: int, age: float = START
     return clusters
 
 
-def beat(seconds_ago: float) -> None:
+def beat(seconds_ago: float, name: str = settings.WORKER_NAME) -> None:
     now = timezone.now()
-    Heartbeat.objects.create(name="worker", since=now - timedelta(hours=1), beat_at=now - timedelta(seconds=seconds_ago))
+    Heartbeat.objects.create(name=name, since=now - timedelta(hours=1), beat_at=now - timedelta(seconds=seconds_ago))
 
 
 def test_a_cluster_whose_heartbeat_is_stale_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     beat(seconds_ago=STARTED_LONG_AGO)
     assert [cluster.told for cluster in supervise(monkeypatch, looks=3)] == [["terminate", "wait"], ["terminate", "wait"]]
+
+
+def test_another_machine_that_beats_hides_no_hung_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    beat(seconds_ago=STARTED_LONG_AGO)
+    beat(seconds_ago=1, name="another-machine")
+    assert len(supervise(monkeypatch, looks=2)) == 2
+
+
+def test_a_machine_that_other_machines_left_without_tasks_asks_for_one_before_it_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    beat(seconds_ago=100)
+    assert len(supervise(monkeypatch, looks=3)) == 1
+    assert OrmQ.objects.count() == 3
+
+
+def test_a_machine_that_stops_in_good_order_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervise(monkeypatch, looks=1, age=1)
+    assert list(Heartbeat.objects.values_list("name", "stopped")) == [(settings.WORKER_NAME, True)]
 
 
 def test_a_cluster_that_never_beat_is_replaced_too(monkeypatch: pytest.MonkeyPatch) -> None:

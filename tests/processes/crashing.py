@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "connector_site.settings")
 django.setup()
 
 from audit import ledger  # noqa: E402 - after the set-up
-from integrations import bindings, pipeline  # noqa: E402
+from integrations import bindings, pipeline, reading  # noqa: E402
 
 REACHED = "reached"
 
@@ -49,7 +49,7 @@ def arm(point: str, kind: str) -> None:
     if point == "claimed":
         stop_at(ledger, "claim", after=True)
     elif point == "read":
-        stop_at(pipeline, "_read", after=True)
+        stop_at(reading, "read", after=True)
     elif point == "intended":
         stop_at(bindings, "begin", after=True, counts=lambda writer, document, **more: document.kind == kind)
     elif point == "written":

@@ -35,7 +35,7 @@ def test_the_supervisor_wakes_workers_for_due_rows_restarts_a_killed_cluster_and
     Heartbeat.objects.all().delete()
     customer = site.world.customer()
     supervisor = site.manage("worker")
-    until(lambda: Heartbeat.objects.filter(name="worker").exists(), "a worker has beaten", seconds=PATIENCE)
+    until(lambda: Heartbeat.objects.filter(stopped=False).exists(), "a worker has beaten", seconds=PATIENCE)
 
     first = ask_quietly(site, site.world.invoice(customer, "INV-1"), seconds=1)
     until(lambda: is_done(first), "the row alone has woken a worker", seconds=PATIENCE)
@@ -52,6 +52,7 @@ def test_the_supervisor_wakes_workers_for_due_rows_restarts_a_killed_cluster_and
     supervisor.terminate()
     assert supervisor.wait(PATIENCE) == 0
     assert site.alive(left) == []
+    assert Heartbeat.objects.filter(stopped=True).exists(), "nobody waits for a machine that was stopped in good order"
 
 
 @pytest.fixture

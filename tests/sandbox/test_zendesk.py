@@ -394,6 +394,25 @@ def test_update_many_changes_each_or_all(zendesk: Zendesk, api: Api) -> None:
     assert [(row["details"], row["notes"]) for row in zendesk.state()["organizations"]] == [("d", "n"), ("d", None)]
 
 
+def test_bulk_calls_can_be_refused_and_jobs_break_off_stick_and_vanish(zendesk: Zendesk, api: Api) -> None:
+    body = {"organizations": [{"name": "Acme"}, {"name": "Beta"}]}
+    zendesk.bulk = False
+    assert api("POST", "organizations/create_many", body).status_code == 403
+    zendesk.bulk, zendesk.jobs_break_after = True, 1
+    path = f"job_statuses/{api.made('organizations/create_many', body)['job_status']['id']}"
+    broken = [api.get(path)["job_status"] for _ in range(3)]
+    assert [(job["status"], job["results"]) for job in broken] == [("working", None), ("failed", None), ("failed", None)]
+    assert [row["name"] for row in zendesk.state()["organizations"]] == ["Acme"]
+    zendesk.jobs_break_after, zendesk.jobs_stuck, zendesk.job_limit = None, True, 1
+    path = f"job_statuses/{api.made('organizations/create_many', body)['job_status']['id']}"
+    assert [api.get(path)["job_status"]["status"] for _ in range(4)] == ["working"] * 4
+    zendesk.job_limit_status = 403
+    full = api("POST", "organizations/create_many", body)
+    assert (full.status_code, full.json()["error"]) == (403, "TooManyJobs")
+    zendesk.jobs.forget()
+    assert api("GET", path).status_code == 404
+
+
 def test_a_job_that_nobody_polls_ends_by_itself_and_is_forgotten_after_a_day(zendesk: Zendesk, api: Api, clock: Clock) -> None:
     job = api.made("organizations/create_many", {"organizations": [{"name": "Acme"}]})["job_status"]["id"]
     clock.forward(5)
@@ -599,6 +618,16 @@ def test_bulk_users_need_the_vendors_consent(zendesk: Zendesk, api: Api) -> None
         {"status": "Created", "id": zendesk.state()["users"][1]["id"]},
         {"index": 2, "error": "UserUpdateFailed", "details": "Name:  cannot be blank"},
     ]
+
+
+def test_bulk_creates_leave_the_users_of_an_address_alone(zendesk: Zendesk, api: Api) -> None:
+    zendesk.add_user("Ann", "ann@x.example")
+    body = {"users": [{"name": "Anne", "email": "ANN@x.example"}, {"name": "Bob", "email": "bob@x.example"}]}
+    assert api("POST", "users/create_many", body).status_code == 403
+    zendesk.bulk_users = True
+    results = polled(api, api.made("users/create_many", body))
+    assert [row["name"] for row in zendesk.state()["users"]] == ["Ann", "Bob"]
+    assert [result.get("error", result.get("status")) for result in results] == ["UserCreateFailed", "Created"]
 
 
 def test_users_take_one_write_a_second_and_five_updates_a_minute_when_limited(zendesk: Zendesk, api: Api, clock: Clock) -> None:

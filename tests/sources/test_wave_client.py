@@ -9,8 +9,9 @@ import time_machine
 
 from integrations.core.errors import ConnectorError, Disconnected, Rejected, Transient
 from integrations.http import Answer, ApiClient
-from integrations.sources.wave import client, queries
-from integrations.sources.wave.client import CASES, WaveClient, unauthorized
+from integrations.sources.wave import queries
+from integrations.sources.wave.client import WaveClient
+from integrations.sources.wave.graphql import CASES, THROTTLE_PAUSE, unauthorized
 
 URL = "https://gql.waveapps.com/graphql/public"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -206,4 +207,4 @@ def test_businesses_are_read_page_by_page(http: responses.RequestsMock) -> None:
 
 
 def test_throttle_pause_is_ten_seconds() -> None:
-    assert timedelta(seconds=10) == client.THROTTLE_PAUSE
+    assert timedelta(seconds=10) == THROTTLE_PAUSE

@@ -7,15 +7,18 @@ from integrations.sandbox.wave_graphql import SCHEMA, VariablesForStrings
 from integrations.sources.wave import queries
 
 CONTRACT = Path(__file__).parents[3] / "shared" / "contracts" / "wave-public.graphql"
-DOCUMENTS = {name: text for name, text in vars(queries).items() if isinstance(text, str) and text.startswith("query ")}
+CONSTANT = {name: text for name, text in vars(queries).items() if isinstance(text, str) and text.startswith("query ")}
+SIZES = [(1, 0), (0, 1), (1, 1), (2, 1), (2, 2), (20, 0), (20, 20)]
+DOCUMENTS = CONSTANT | {f"MANY {invoices} {customers}": queries.many(invoices, customers) for invoices, customers in SIZES}
 
 
 def test_documents_are_found() -> None:
-    assert sorted(DOCUMENTS) == [
+    assert sorted(CONSTANT) == [
         "BUSINESS",
         "BUSINESSES",
         "CHANGED_CUSTOMERS",
         "CHANGED_INVOICES",
+        "COUNTS",
         "CUSTOMER",
         "CUSTOMERS_PAGE",
         "INVOICE",
@@ -23,6 +26,8 @@ def test_documents_are_found() -> None:
         "INVOICE_AND_CUSTOMER",
         "INVOICE_OF_PAYMENT",
         "OPEN_INVOICES",
+        "SWEEP_CUSTOMERS",
+        "SWEEP_INVOICES",
         "USER",
     ]
 

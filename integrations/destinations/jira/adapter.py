@@ -2,78 +2,32 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
-from integrations.core.documents import Bound, Document, Written
-from integrations.core.errors import ConnectorError, Missing, Rejected
-from integrations.core.ports import Access, AuthKind, Check, Plan, Setting, Shape, Step, System, Trace
+from integrations.core.documents import Bound, Bulk, Carried, Document, Observed, Written
+from integrations.core.errors import Missing
+from integrations.core.ports import Access, Check, Plan, Shape, Step, Trace
 from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Snapshot
-from integrations.destinations.jira import adf, client, mapping, oauth
-from integrations.destinations.jira.client import JiraClient, RefusedError
-from integrations.destinations.jira.mapping import ISSUE_KINDS, PAYMENT_PROPERTY, SYSTEM_FIELDS, Fields, IssueKind
+from integrations.destinations.jira import adf, bulk, mapping, oauth, observing
+from integrations.destinations.jira.bulk import BulkCreator
+from integrations.destinations.jira.client import JiraClient
+from integrations.destinations.jira.issues import Issues, properties
+from integrations.destinations.jira.mapping import ISSUE_KINDS, PAYMENT_PROPERTY, Fields, IssueKind
 from integrations.destinations.jira.oauth import CONSENT
+from integrations.destinations.jira.observing import Looker, is_ours
+from integrations.destinations.jira.ping import Prober
 from integrations.destinations.jira.places import places
 from integrations.destinations.jira.provision import Provisioner, issue_types
+from integrations.destinations.jira.refusals import RefusedError, unauthorized
+from integrations.destinations.jira.system import SYSTEM
 from integrations.destinations.jira.transitions import Place, Workflow
 from integrations.http import ApiClient
 
 __all__ = ["ACCESS", "CONSENT", "SYSTEM", "JiraDestination", "places", "unauthorized"]
-_PROJECT = "Enter the project's key as it stands before the number in BILL-7."
-SYSTEM = System(
-    name="jira",
-    label="Jira",
-    role="destination",
-    auths=(
-        AuthKind(
-            "api_token",
-            settings=(
-                Setting("site", required=True, pattern=oauth.LABEL, advice='Enter "acme" for acme.atlassian.net.', place=True),
-                Setting("email", required=True, pattern=r"[^@\s:]+@[^@\s:]+", advice="Enter the e-mail of the token's owner."),
-            ),
-            secrets=("api_token",),
-            advice="A token without scopes from id.atlassian.com, Security. It lives a year at most: note the day on which it ends.",
-            lives=timedelta(days=365),
-        ),
-        AuthKind(
-            "oauth",
-            settings=(
-                Setting("cloud_id", pattern=oauth.CLOUD_ID, advice="Leave it empty: Connect asks which site, and fills it in.", place=True),
-                Setting("client_id", required=True, advice="Copy it from the app's page in the developer console."),
-                Setting("create_fields", of=bool, advice="Ask for the right to create custom fields, so that provisioning can."),
-            ),
-            secrets=("client_secret",),
-            optional_secrets=("access_token", "refresh_token"),
-            advice="Save client id and secret, then press Connect: Atlassian asks for your consent and for the site.",
-        ),
-    ),
-    options=(
-        Setting("project", required=True, pattern=r"[A-Z][A-Z0-9_]{1,9}", advice=_PROJECT),
-        Setting("invoice_issue_type", default="Task"),
-        Setting("customer_issue_type", default="Task"),
-        Setting("payments", choices=("worklog", "comment", "off"), default="worklog"),
-        Setting("on_delete", choices=("mark", "delete"), default="mark", advice="Issues are marked either way, never deleted."),
-    ),
-    defaults=mapping.DEFAULTS,
-    statuses={
-        **dict.fromkeys(("DRAFT", "SAVED"), "To Do"),
-        **dict.fromkeys(("UNPAID", "SENT", "VIEWED", "PARTIAL", "OVERDUE"), "In Progress"),
-        **dict.fromkeys(("PAID", "OVERPAID"), "Done"),
-    },
-    targets={"invoice": frozenset(SYSTEM_FIELDS), "customer": frozenset(SYSTEM_FIELDS), "payment": frozenset({"comment"})},
-)
 ACCESS = Access(base_url=oauth.base_url, headers=oauth.headers, token_call=oauth.token_call)
-unauthorized = client.unauthorized
 STATUS_UNMAPPED = "status_unmapped"
 TIME_TRACKING_OFF = "time_tracking_off"
 _MOST_FOUND = 5
-_ADVICE = {
-    "scope": "grant the missing scope: read:jira-work, write:jira-work and read:jira-user are needed, then connect again",
-    "captcha": "log in at the site once in a browser and solve the CAPTCHA",
-    "unauthorized": "connect again, or make a new API token without scopes",
-    "missing": "check the project's key, and that the account may browse it",
-}
 
 
 class JiraDestination:
@@ -81,6 +35,11 @@ class JiraDestination:
 
     children: frozenset[str] = frozenset({"worklog", "comment"})
     deletable: frozenset[str] = frozenset()
+    observes: Mapping[str, str] = observing.OBSERVES
+    observe_most: int = observing.MOST
+    bulk_most: Mapping[str, int] = bulk.MOST
+    bulk_updates: frozenset[str] = frozenset()
+    bulk_upserts: frozenset[str] = frozenset()
 
     def __init__(self, api: ApiClient, plan: Plan, shape: Shape) -> None:
         self.plan = plan
@@ -91,7 +50,7 @@ class JiraDestination:
         self.payments = str(plan.options.get("payments") or "worklog") if PAYMENT in plan.kinds else "off"
         named = [name for rule in plan.statuses for name in (rule.status, *rule.via)]
         self.workflow = Workflow(self.client, shape, project=self.project, named=named)
-        self._created: set[str] = set()  # ids of the issues made in this run: they stand in their type's first status
+        self.issues = Issues(self.client, plan, shape, self.project)
 
     def prepare(self) -> None:
         """Learn the site's custom fields, and whether time is tracked, unless that is remembered."""
@@ -102,7 +61,7 @@ class JiraDestination:
 
     @property
     def _fields(self) -> Fields:
-        return Fields(self.shape.get("fields") or [], self.plan.fields)
+        return self.issues.fields
 
     def documents(self, kind: str, snapshot: Snapshot, trace: Trace) -> Sequence[Document]:
         """Return the issue, its payments and its status, or the customer's issue. Raises Unmappable."""
@@ -151,70 +110,8 @@ class JiraDestination:
             "deletion": self._mark_deleted,
         }
         if document.kind in ISSUE_KINDS:
-            return self._write_issue(ISSUE_KINDS[document.kind], document, bound)
+            return self.issues.write(ISSUE_KINDS[document.kind], document, bound)
         return writers[document.kind](document, bound)
-
-    def _write_issue(self, kind: IssueKind, document: Document, bound: Bound) -> Written:
-        values = self._fields.on_wire({**document.fields, **document.trace})
-        labels = list(document.fields.get("labels") or [])
-        if not bound.remote_id:
-            return self._create(kind, document.key, values, labels)
-        operations = [{"add": label} for label in labels]
-        operations += [{"remove": label} for label in bound.facts.get("labels", []) if label not in labels]
-        body: dict[str, Any] = {"fields": values, "update": {"labels": operations}}
-        adopted = not bound.facts.get("key")
-        if adopted:
-            body["properties"] = _properties(kind.property, {"key": document.key})
-        answer, dropped = self._without_barred(partial(self._edited, bound.remote_id, returning=adopted), body)
-        facts = {"labels": labels} | ({"key": str(answer["key"])} if answer.get("key") else {})
-        return _told(Written(bound.remote_id, facts=facts, dropped=dropped))
-
-    def _create(self, kind: IssueKind, key: str, values: Mapping[str, Any], labels: list[str]) -> Written:
-        issue_type = self._issue_type(kind)
-        # null means nothing in a create, and some fields refuse it there.
-        given = {name: value for name, value in values.items() if value is not None}
-        fields = {"project": {"key": self.project}, "issuetype": {"name": issue_type}, "labels": labels, **given}
-        body = {"fields": fields, "properties": _properties(kind.property, {"key": key})}
-        answer, dropped = self._without_barred(self.client.create_issue, body, needed=frozenset({"labels"}))
-        remote_id = str(answer["id"])
-        self._created.add(remote_id)
-        first = self.shape.get(f"initial:{issue_type}")
-        facts = {"key": str(answer.get("key", "")), "type": issue_type, "labels": labels} | ({"status": first} if first else {})
-        return Written(remote_id, created=True, facts=facts, dropped=dropped)
-
-    def _issue_type(self, kind: IssueKind) -> str:
-        return str(self.plan.options.get(kind.option) or "Task")
-
-    def _edited(self, issue: str, body: Mapping[str, Any], *, returning: bool = False) -> dict[str, Any]:
-        with self.client.telling_lost(issue):
-            return self.client.edit_issue(issue, body, returning=returning)
-
-    def _without_barred(
-        self, send: Callable[[dict[str, Any]], dict[str, Any]], body: dict[str, Any], needed: frozenset[str] = frozenset()
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Send a body, once more without the fields that are on no screen; return the answer and what was dropped, by target.
-
-        An issue whose label cannot be set could not be found again: `needed` fields are not dropped.
-        """
-        try:
-            return send(body), {}
-        except RefusedError as refusal:
-            barred = {name: text for name, text in refusal.fields.items() if "cannot be set" in text.lower()}
-            if not barred or barred != refusal.fields or needed & barred.keys():
-                raise _fields_refused(refusal) from None
-        try:
-            return send(_without(body, barred)), self._by_target(barred)
-        except RefusedError as refusal:
-            raise _fields_refused(refusal) from None
-
-    def _by_target(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        found, fields = dict(reasons), self._fields
-        for rule in self.plan.fields:
-            remote = fields.find(rule.target)
-            if remote and remote.id in reasons:
-                found.pop(remote.id, None)
-                found[rule.target] = reasons[remote.id]
-        return found
 
     def _write_status(self, document: Document, bound: Bound) -> Written:
         target = str(document.fields["status"])
@@ -229,9 +126,9 @@ class JiraDestination:
 
     def _standing(self, bound: Bound) -> Place:
         """Return where the issue stands as far as we know; look at a new one if its type's first status is not known."""
-        issue_type = str(bound.facts.get("type") or self._issue_type(mapping.INVOICE_ISSUE))
+        issue_type = str(bound.facts.get("type") or self.issues.issue_type(mapping.INVOICE_ISSUE))
         place = Place(bound.parent_id, issue_type, str(bound.facts.get("status") or ""))
-        if not place.status and bound.parent_id in self._created:
+        if not place.status and bound.parent_id in self.issues.created:
             place = self.workflow.look(place)
             self.shape.put(f"initial:{issue_type}", place.status)
         return place
@@ -239,7 +136,7 @@ class JiraDestination:
     def _write_worklog(self, document: Document, bound: Bound) -> Written:
         values = {**document.fields, **document.trace}
         body = {"timeSpentSeconds": values["timeSpentSeconds"], "started": values["started"], "comment": values["comment"]}
-        body["properties"] = _properties(PAYMENT_PROPERTY, {"id": document.key})
+        body["properties"] = properties(PAYMENT_PROPERTY, {"id": document.key})
         try:
             return self._saved(bound, body, self.client.add_worklog, self.client.edit_worklog)
         except RefusedError:
@@ -251,7 +148,7 @@ class JiraDestination:
 
     def _write_comment(self, document: Document, bound: Bound) -> Written:
         comment = {**document.fields, **document.trace}["comment"]
-        body = {"body": comment, "properties": _properties(PAYMENT_PROPERTY, {"id": document.key})}
+        body = {"body": comment, "properties": properties(PAYMENT_PROPERTY, {"id": document.key})}
         return self._saved(bound, body, self.client.add_comment, self.client.edit_comment)
 
     def _saved(
@@ -266,7 +163,7 @@ class JiraDestination:
     def _mark_deleted(self, document: Document, bound: Bound) -> Written:
         comment = adf.document(adf.paragraphs(str(document.fields["comment"])))
         labels = [{"add": label} for label in document.fields["labels"]]
-        self._edited(bound.parent_id, {"update": {"labels": labels, "comment": [{"add": {"body": comment}}]}})
+        self.issues.edit(bound.parent_id, {"update": {"labels": labels, "comment": [{"add": {"body": comment}}]}})
         return Written(bound.parent_id, created=not bound.remote_id)
 
     # --- Finding and removing
@@ -284,7 +181,7 @@ class JiraDestination:
         label = kind.label(key)
         jql = f'project = "{self.project}" AND labels = "{label}" ORDER BY created ASC'
         found = self.client.search(jql, fields=["labels"], properties=[kind.property], size=_MOST_FOUND)
-        return [str(issue["id"]) for issue in found if _is_ours(issue, kind, label, key)]
+        return [str(issue["id"]) for issue in found if is_ours(issue, kind, label, key)]
 
     def remove(self, kind: str, bound: Bound) -> None:
         """Delete one worklog or comment by its id; one that is gone is no error.
@@ -299,47 +196,52 @@ class JiraDestination:
         except Missing:
             return
 
+    # --- Many at once
+
+    def observe(self, kind: str, wanted: Mapping[str, str]) -> Mapping[str, Observed]:
+        """Read up to 100 issues. Those without an id are looked up by label, in an index that may lag by minutes."""
+        looker = Looker(self.client, self.project, self._fields, self.plan.fields, self.payments)
+        return looker.observe(ISSUE_KINDS[kind], wanted)
+
+    def drift(self, document: Document, seen: Observed) -> frozenset[str]:
+        """Return the fields that the issue holds otherwise; `prepare` has told their types."""
+        return observing.drift(document, seen, self._fields)
+
+    def carrying(self, kind: str, page: str) -> Carried:
+        """Return a page of the project's issues that carry our label and property; the index may lag by minutes."""
+        issue = ISSUE_KINDS[kind]
+        if issue is mapping.CUSTOMER_ISSUE and CUSTOMER not in self.plan.kinds:
+            return Carried(())
+        jql = f'project = "{self.project}" AND labels = "{mapping.COMMON_LABEL}" ORDER BY created ASC'
+        rows, after = self.client.search_page(jql, fields=["labels"], properties=[issue.property], size=observing.MOST, token=page)
+        return Carried(tuple(pair for row in rows if (pair := _carried(row, issue))), after)
+
+    def confirmed(self, document: Document, bound: Bound, seen: Observed) -> None:
+        """Return None: an issue that turned up after a bulk call without an answer is written alone, which tells its key."""
+
+    def bulk_calls(self, kind: str, count: int, refused: frozenset[str]) -> int:
+        """Return the calls for issues, the scan before them, and a move to its status for each invoice."""
+        issue = mapping.INVOICE_ISSUE if kind == INVOICE else mapping.CUSTOMER_ISSUE
+        creates = count if issue.kind in refused else -(-count // bulk.MOST[issue.kind])
+        return creates + 2 + (count if kind == INVOICE else 0)
+
+    def start_bulk(self, kind: str, items: Sequence[tuple[Document, Bound]]) -> Bulk:
+        """Create up to 50 issues; done at once. Which is which the first call reads back, the later ones go by their order.
+
+        Jira has no bulk edit, so none may have an id; what comes back refused is written one by one.
+        A status is written afterwards, one POST per hop.
+        """
+        return BulkCreator(self.issues).create(ISSUE_KINDS[kind], items)
+
+    def follow_bulk(self, bulk: Bulk) -> Bulk:
+        """Return what `start_bulk` said: Jira carries it out at once."""
+        return bulk
+
     # --- Ping and provision
 
     def ping(self) -> list[Check]:
         """Check the login, then what the route needs in its project; a connection without a route has the first only."""
-        checks = [_checked("login", self._check_login)]
-        if not self.project or not checks[0].ok:
-            return checks
-        for name, check in (
-            ("project", self._check_types),
-            ("permissions", self._check_permissions),
-            ("time tracking", self._check_time_tracking),
-        ):
-            checks.append(_checked(name, check))
-        return checks
-
-    def _check_login(self) -> Check:
-        # Jira answers many calls of nobody with 200: only the account's own id proves a login.
-        caller = self.client.myself()
-        ok = bool(caller.get("accountId"))
-        return Check("login", ok, str(caller.get("displayName", "")), "" if ok else "nobody is logged in: enter new credentials")
-
-    def _check_types(self) -> Check:
-        known = {str(entry.get("name", "")).casefold() for entry in self.client.issue_types(self.project)}
-        missing = sorted({name for name in issue_types(self.plan).values() if name.casefold() not in known})
-        advice = f"add {', '.join(missing)} to the project, or choose other issue types in the route's options" if missing else ""
-        return Check("project", not missing, self.project, advice)
-
-    def _check_permissions(self) -> Check:
-        needed = ["BROWSE_PROJECTS", "CREATE_ISSUES", "EDIT_ISSUES", "TRANSITION_ISSUES"]
-        needed += {"worklog": ["WORK_ON_ISSUES"], "comment": ["ADD_COMMENTS"]}.get(self.payments, [])
-        have = self.client.permissions(self.project, needed)
-        missing = [name for name in needed if not have[name]]
-        advice = f"give the account these permissions in {self.project}: {', '.join(missing)}" if missing else ""
-        return Check("permissions", not missing, f"{len(needed) - len(missing)} of {len(needed)}", advice)
-
-    def _check_time_tracking(self) -> Check:
-        if self.payments != "worklog":
-            return Check("time tracking", True, "not needed")
-        on = self.client.time_tracking()
-        advice = "" if on else 'switch time tracking on, or set the route\'s option "payments" to comment or off'
-        return Check("time tracking", on, "on" if on else "off", advice)
+        return Prober(self.client, self.plan, self.project, self.payments).run()
 
     def provision(self, *, dry_run: bool) -> list[Step]:
         """Create missing custom fields and put them on the default screen; forget what was known of the set-up."""
@@ -352,40 +254,10 @@ class JiraDestination:
         return steps
 
 
-def _checked(name: str, check: Callable[[], Check]) -> Check:
-    try:
-        return check()
-    except ConnectorError as error:
-        return Check(name, False, str(error), _ADVICE.get(error.code, "try again in a few minutes; then see the attempt's own words"))
-
-
-def _properties(name: str, value: Any) -> list[dict[str, Any]]:
-    return [{"key": name, "value": value}]
-
-
-def _without(body: Mapping[str, Any], barred: Mapping[str, str]) -> dict[str, Any]:
-    kept = dict(body)
-    for part in kept.keys() & {"fields", "update"}:
-        kept[part] = {name: value for name, value in kept[part].items() if name not in barred}
-    return kept
-
-
-def _fields_refused(refusal: RefusedError) -> Rejected:
-    return Rejected(str(refusal), code="fields_refused", words=refusal.words)
-
-
-def _told(written: Written) -> Written:
-    """Report what no mapping can rest for as a note: the hashes of these would never settle otherwise."""
-    always = written.dropped.keys() & {"labels", "summary"}
-    kept = {target: reason for target, reason in written.dropped.items() if target not in always}
-    return replace(written, dropped=kept, notes=("field_dropped",)) if always else written
-
-
-def _is_ours(issue: Mapping[str, Any], kind: IssueKind, label: str, key: str) -> bool:
-    """Compare in code: labels can be edited by anybody, and how the search folds case is not known."""
-    labels = (issue.get("fields") or {}).get("labels") or []
+def _carried(issue: Mapping[str, Any], kind: IssueKind) -> tuple[str, str] | None:
     planted = (issue.get("properties") or {}).get(kind.property)
-    return label in labels and (not isinstance(planted, dict) or planted.get("key") == key)
+    key = str(planted.get("key") or "") if isinstance(planted, dict) else ""
+    return (key, str(issue["id"])) if key and is_ours(issue, kind, kind.label(key), key) else None
 
 
 def _carries(entry: Mapping[str, Any], key: str) -> bool:

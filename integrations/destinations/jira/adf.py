@@ -70,3 +70,44 @@ def plain_text(node: Any) -> str:
         return ""
     inner = "".join(plain_text(child) for child in node.get("content") or [])
     return f"{node.get('text', '')}{inner}" if node.get("type") == "text" else f"{inner} "
+
+
+# --- What a document says ---------------------------------------------------------------------------------------------
+_LEAVES = {"paragraph", "heading", "codeBlock", "inlineCard", "blockCard", "embedCard"}
+Run = tuple[str, str]  # text and where it leads, "" for nowhere
+
+
+def essence(node: Any) -> list[tuple[Run, ...]]:
+    """Return what a document says, line by line, in whatever form Jira keeps it; nothing for what is no document.
+
+    Jira gives nodes ids and layouts of its own, drops empty ones, and joins or cuts texts of equal marks.
+    """
+    if not isinstance(node, dict):
+        return []
+    if node.get("type") not in _LEAVES:
+        return [line for child in node.get("content") or [] for line in essence(child)]
+    runs = _joined(_runs(node))
+    return [runs] if runs else []
+
+
+def _runs(node: Node) -> list[Run]:
+    if node.get("type") == "text":
+        return [(str(node.get("text", "")), _href(node))]
+    attrs = node.get("attrs") or {}
+    shown = " " if node.get("type") == "hardBreak" else str(attrs.get("url") or attrs.get("text") or "")
+    return [(shown, "")] if "content" not in node else [run for child in node["content"] or [] for run in _runs(child)]
+
+
+def _href(node: Node) -> str:
+    links = [mark for mark in node.get("marks") or [] if mark.get("type") == "link"]
+    return str((links[0].get("attrs") or {}).get("href", "")) if links else ""
+
+
+def _joined(runs: Sequence[Run]) -> tuple[Run, ...]:
+    found: list[Run] = []
+    for words, href in runs:
+        if found and found[-1][1] == href:
+            words = found.pop()[0] + words
+        found.append((words, href))
+    tidy = [(" ".join(words.split()), href) for words, href in found]
+    return tuple(run for run in tidy if run[0])

@@ -1,4 +1,4 @@
-"""Jira's REST API v3: one method per endpoint, and one table of what its refusals mean.
+"""Jira's REST API v3: one method per endpoint.
 
 https://developer.atlassian.com/cloud/jira/platform/rest/v3/intro/
 """
@@ -6,150 +6,16 @@ https://developer.atlassian.com/cloud/jira/platform/rest/v3/intro/
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from integrations.core.errors import ConnectorError, Disconnected, Missing, Rejected, Transient
-from integrations.http import RETRY_AFTER_MOST, Answer, ApiClient, retry_after
+from integrations.core.errors import Missing, Rejected, Transient
+from integrations.destinations.jira.refusals import refusal
+from integrations.http import ApiClient
 
 REST = "/rest/api/3"
 MOST_PAGES = 50
 _QUIET = {"notifyUsers": "false", "adjustEstimate": "leave"}
-
-
-class RefusedError(Rejected):
-    """Jira refuses the content of a request (400); `fields` holds its reason per field id."""
-
-    code = "refused"
-
-    def __init__(self, message: str, *, words: str = "", fields: Mapping[str, str] | None = None) -> None:
-        super().__init__(message, words=words)
-        self.fields = dict(fields or {})
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One known refusal: how to tell it (status, part of the body, a header) and what happens next.
-
-    `says` is searched in the body in lower case, `header` must be there, with a value that begins with `value`.
-    `wait` is added to now when the answer names no time itself.
-    """
-
-    status: int
-    error: type[ConnectorError]
-    code: str
-    why: str
-    says: str = ""
-    header: str = ""
-    value: str = ""
-    scope: str = ""
-    wait: timedelta = timedelta()
-
-    def fits(self, answer: Answer, words: str) -> bool:
-        """Say whether an answer is this case."""
-        told = answer.headers.get(self.header) if self.header else ""
-        return answer.status == self.status and self.says in words.lower() and told is not None and told.startswith(self.value)
-
-
-_REASON = "RateLimit-Reason"
-# https://developer.atlassian.com/cloud/jira/platform/rest/v3/intro/#status-codes
-# https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
-CASES = (
-    Case(401, Disconnected, "scope", "the grant lacks a scope; another token of the same grant lacks it too", says="scope does not match"),
-    Case(401, Disconnected, "unauthorized", "the token is dead, and renewing it did not help"),
-    Case(403, Disconnected, "captcha", "the login is locked until its owner solves a CAPTCHA", header="x-authentication-denied-reason"),
-    Case(403, Rejected, "forbidden", "the account lacks a permission in the project"),
-    Case(404, Missing, "missing", "gone, moved away or hidden: the caller finds out which"),
-    Case(408, Transient, "timeout", "the gateway gave up waiting"),
-    Case(409, Transient, "conflict", "another write of the same issue was under way"),
-    Case(410, Rejected, "removed", "the operation was taken out of the API"),
-    Case(413, Rejected, "issue_full", "the issue has all the worklogs or comments that it can have"),
-    Case(422, Rejected, "workflow", "the workflow or configuration forbids it"),
-    Case(
-        429,
-        Transient,
-        "issue_rate",
-        "too many writes on one issue",
-        header=_REASON,
-        value="jira-per-issue-on-write",
-        scope="object",
-        wait=timedelta(seconds=2),
-    ),
-    Case(429, Transient, "quota", "the hour's points are used up, for all calls", header=_REASON, value="jira-quota", scope="connection"),
-    Case(
-        429,
-        Transient,
-        "burst",
-        "too many calls in a second",
-        header=_REASON,
-        value="jira-burst",
-        scope="connection",
-        wait=timedelta(seconds=5),
-    ),
-    Case(429, Transient, "rate", "another limit, or the gateway's, which names none"),
-)
-
-
-def unauthorized(answer: Answer) -> bool:
-    """Say whether new credentials may help: they do not where the grant lacks a scope, so no refresh loop."""
-    return answer.status == 401 and "scope does not match" not in _words(answer).lower()
-
-
-def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
-    """Return the error that an answer means; unknown ones are refusals, 3xx and 5xx pass."""
-    words = _words(answer)
-    message = f"{method} {path}: {answer.status}"
-    if answer.status == 400:
-        errors = answer.data.get("errors") if isinstance(answer.data, dict) else None
-        return RefusedError(message, words=words, fields=_texts(errors))
-    for case in CASES:
-        if case.fits(answer, words):
-            return _error(case, f"{message} {case.why}", answer, words)
-    if 300 <= answer.status < 400 or answer.status >= 500:
-        return Transient(message, code="unavailable", words=words, not_before=retry_after(answer.headers))
-    return Rejected(message, words=words)
-
-
-def _error(case: Case, message: str, answer: Answer, words: str) -> ConnectorError:
-    if case.error is Transient:
-        return Transient(
-            message, code=case.code, words=words, scope=case.scope, not_before=_not_before(case, answer), unsent=answer.status == 429
-        )
-    return case.error(message, code=case.code, words=words)
-
-
-def _not_before(case: Case, answer: Answer) -> datetime | None:
-    now = datetime.now(UTC)
-    asked = retry_after(answer.headers, now=now)
-    if case.code == "quota":
-        return max(_reset(answer.headers, now), asked or now)
-    return asked or (now + case.wait if case.wait else None)
-
-
-def _reset(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return when the quota is filled up: the time in X-RateLimit-Reset, else the next full hour (UTC)."""
-    next_hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    try:
-        reset = datetime.fromisoformat(headers.get("X-RateLimit-Reset", ""))
-    except ValueError:
-        return next_hour
-    reset = reset if reset.tzinfo else reset.replace(tzinfo=UTC)
-    return reset if now < reset <= now + RETRY_AFTER_MOST else next_hour
-
-
-def _words(answer: Answer) -> str:
-    """Return what Jira says, in whichever of its shapes."""
-    if not isinstance(answer.data, dict):
-        return answer.text
-    listed = answer.data.get("errorMessages")
-    messages = [str(text) for text in listed] if isinstance(listed, list) else []
-    single = [str(answer.data[name]) for name in ("message", "errorMessage") if answer.data.get(name)]
-    return "; ".join([*messages, *single, *(f"{name}: {text}" for name, text in _texts(answer.data.get("errors")).items())])
-
-
-def _texts(errors: Any) -> dict[str, str]:
-    return {str(name): str(text) for name, text in errors.items()} if isinstance(errors, dict) else {}
 
 
 def part(value: str) -> str:
@@ -272,14 +138,38 @@ class JiraClient:
 
         https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issue-search/#api-rest-api-3-search-jql-post
         """
-        body: dict[str, Any] = {"jql": jql, "maxResults": size, "fields": list(fields), "properties": list(properties)}
+        token = ""
         for _ in range(MOST_PAGES):
-            answer = self._object("POST", "/search/jql", body=body)
-            yield from answer.get("issues") or []
-            # A page may be shorter than asked, even empty: only isLast tells the end, and it comes without a token.
-            if answer.get("isLast", True) or not answer.get("nextPageToken"):
+            rows, token = self.search_page(jql, fields=fields, properties=properties, size=size, token=token)
+            yield from rows
+            if not token:
                 return
-            body["nextPageToken"] = answer["nextPageToken"]
+
+    def search_page(
+        self, jql: str, *, fields: Sequence[str], properties: Sequence[str], size: int, token: str = ""
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Return one page of what a bounded query finds, and the token of the next one, "" on the last.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issue-search/#api-rest-api-3-search-jql-post
+        """
+        body: dict[str, Any] = {"jql": jql, "maxResults": size, "fields": list(fields), "properties": list(properties)}
+        answer = self._object("POST", "/search/jql", body={**body, "nextPageToken": token} if token else body)
+        # A page may be shorter than asked, even empty: only isLast tells the end, and it comes without a token.
+        after = "" if answer.get("isLast", True) else str(answer.get("nextPageToken") or "")
+        return list(answer.get("issues") or []), after
+
+    def fetch_issues(
+        self, ids: Sequence[str], *, fields: Sequence[str], properties: Sequence[str]
+    ) -> tuple[list[dict[str, Any]], frozenset[str]]:
+        """Return up to 100 issues by id, and the ids of those that Jira could not show just now; unknown ones are in neither.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#api-rest-api-3-issue-bulkfetch-post
+        """
+        body = {"issueIdsOrKeys": [number(one) for one in ids], "fields": list(fields), "properties": list(properties)}
+        answer = self._object("POST", "/issue/bulkfetch", body=body)
+        if not isinstance(answer.get("issues"), list):
+            raise Transient(f"POST {REST}/issue/bulkfetch: no issues in the answer", code="no_json")
+        return answer["issues"], frozenset(str(error.get("id")) for error in answer.get("issueErrors") or [])
 
     def create_issue(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an issue. There is no idempotency key: without an answer, look before trying again.
@@ -290,6 +180,20 @@ class JiraClient:
         if not answer.get("id"):
             raise Transient(f"POST {REST}/issue: no id in the answer", code="no_json")
         return answer
+
+    def create_issues(self, bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Create up to 50 issues; return `issues` and `errors`, which is a 201 if any and a 400 if none was created.
+
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#api-rest-api-3-issue-bulk-post
+        """
+        path = f"{REST}/issue/bulk"
+        answer = self.api.send("POST", path, body={"issueUpdates": list(bodies)})
+        told = isinstance(answer.data, dict) and isinstance(answer.data.get("errors"), list)
+        if not answer.ok and not (answer.status == 400 and told):
+            raise refusal("POST", path, answer)
+        if not isinstance(answer.data, dict):
+            raise Transient(f"POST {path}: {answer.status} without JSON", code="no_json")
+        return answer.data
 
     def edit_issue(self, issue: str, body: Mapping[str, Any], *, returning: bool = False) -> dict[str, Any]:
         """Edit an issue; return it when asked for, else an empty dict.

@@ -11,7 +11,8 @@ from typing import Any
 
 from integrations.core.errors import Missing, Transient
 from integrations.core.ports import Shape
-from integrations.destinations.jira.client import JiraClient, RefusedError
+from integrations.destinations.jira.client import JiraClient
+from integrations.destinations.jira.refusals import RefusedError
 
 MOST_HOPS = 5
 # [transition id, name of the status it leads to], by the case-folded name of the status it leaves: JSON, as Shape keeps it.

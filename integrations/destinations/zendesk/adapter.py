@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
-from integrations.core.documents import Bound, Document, Written
+from integrations.core.documents import Bound, Bulk, Document, Observed, Written
 from integrations.core.errors import Missing, Rejected, Transient, Unmappable
 from integrations.core.ports import AuthKind, Check, Plan, Setting, Shape, Step, System, Trace
 from integrations.core.records import Customer, Invoice, Snapshot, number_of
-from integrations.destinations.zendesk import contacts, mapping, ping, provision
+from integrations.destinations.zendesk import bulk, contacts, mapping, observing, ping, provision
+from integrations.destinations.zendesk.bulk import BulkWriter
 from integrations.destinations.zendesk.client import Json, Saved, ZendeskClient
 from integrations.destinations.zendesk.mapping import INVOICE, ORGANIZATION, ORGANIZATION_LOOKUP, PAYMENT, USER, Types
 from integrations.destinations.zendesk.oauth import ACCESS, CONSENT, SUBDOMAIN
+from integrations.destinations.zendesk.organizations import Organizations
 from integrations.destinations.zendesk.places import places
 from integrations.http import Answer, ApiClient
 
@@ -62,7 +64,6 @@ SYSTEM = System(
     targets=mapping.STANDARD,
 )
 SHAPES = ("organization_fields", "objects", "storage")
-INDEX_LAG = timedelta(seconds=60)  # how long to wait for a search to see what was just written
 
 
 def unauthorized(answer: Answer) -> bool:
@@ -80,6 +81,11 @@ class ZendeskDestination:
     client: ZendeskClient = field(init=False)
     children: frozenset[str] = field(default=frozenset({PAYMENT}), init=False)
     deletable: frozenset[str] = field(default=frozenset({INVOICE, PAYMENT}), init=False)
+    observes: Mapping[str, str] = field(default_factory=lambda: observing.OBSERVES, init=False)
+    observe_most: int = field(default=observing.MOST, init=False)
+    bulk_most: Mapping[str, int] = field(default_factory=lambda: bulk.MOST, init=False)
+    bulk_updates: frozenset[str] = field(default=bulk.UPDATES, init=False)
+    bulk_upserts: frozenset[str] = field(default=bulk.UPSERTS, init=False)
     notes: list[str] = field(default_factory=list, init=False)
     _organization_fields: Types = field(default_factory=dict, init=False)
     _objects: Mapping[str, Types] = field(default_factory=dict, init=False)
@@ -197,7 +203,7 @@ class ZendeskDestination:
 
     def write(self, document: Document, bound: Bound) -> Written:
         """Create or replace one organization, user or record."""
-        writers = {ORGANIZATION: self._write_organization, USER: self._write_user}
+        writers = {ORGANIZATION: self._organizations.write, USER: self._write_user}
         try:
             return writers.get(document.kind, self._write_record)(document, bound)
         except Rejected as error:
@@ -205,56 +211,6 @@ class ZendeskDestination:
             if document.kind != USER and error.code in ("invalid", "missing") and self._outdated():
                 raise Transient(f"{error}; the account's fields have changed", code="set_up_changed", words=error.words) from error
             raise
-
-    def _write_organization(self, document: Document, bound: Bound) -> Written:
-        wanted = str(document.fields.get("name") or "")
-        content = mapping.organization_content(document, self._organization_fields)
-        facts = _name_facts(bound, wanted)
-        content |= {"name": facts["written_name"]} if facts else {}
-        try:
-            saved = self._save_organization(content, bound)
-        except Rejected as error:
-            if error.code != "name_taken":
-                raise
-            content["name"] = self._free_name(document, content["name"], error)
-            facts = {"wanted_name": wanted, "written_name": content["name"]}
-            saved = self._save_renamed(document, content, bound)
-        return Written(saved.id, saved.created, facts, notes=("name_suffixed",) if facts else ())
-
-    def _save_organization(self, content: Json, bound: Bound) -> Saved:
-        if bound.remote_id:
-            with suppress(Missing):  # deleted or merged away: the key finds or makes its successor
-                return self.client.update_organization(bound.remote_id, content)
-        return self.client.upsert_organization(content)
-
-    def _save_renamed(self, document: Document, content: Json, bound: Bound) -> Saved:
-        try:
-            return self._save_organization(content, bound)
-        except Rejected as error:
-            raise self._name_taken(document, [], error) if error.code == "name_taken" else error from error
-
-    def _free_name(self, document: Document, name: str, error: Rejected) -> str:
-        """Return a free name where other Wave customers have this one; refuse to touch anybody else's organization."""
-        holders = self.client.organizations_named(name)
-        number = self._numbers.get(document.key) or number_of(document.key)
-        ours = all(str(holder.get("external_id") or "").lower().startswith("wave:") for holder in holders)
-        if not holders:
-            # The search lags behind the check of the name: most likely we made the holder just now, for another customer.
-            raise Transient(
-                f"{error}; no search shows by whom yet",
-                code="name_taken_unseen",
-                words=error.words,
-                not_before=datetime.now(UTC) + INDEX_LAG,
-                unsent=True,
-            ) from error
-        if not ours:
-            raise self._name_taken(document, holders, error)
-        return mapping.suffixed(str(document.fields["name"]), number)
-
-    def _name_taken(self, document: Document, holders: Sequence[Json], error: Rejected) -> Rejected:
-        links = " ".join(f"{self.api.base_url}/agent/organizations/{holder.get('id')}" for holder in holders)
-        advice = f"rename the customer in Wave or that organization in Zendesk, or set its external id to {document.key} to adopt it"
-        return Rejected(f"{error}: {advice}", code="name_taken", words=f"{links} {error.words}".strip())
 
     def _write_record(self, document: Document, bound: Bound) -> Written:
         content = mapping.record_content(document, self._objects.get(document.kind, {}))
@@ -276,6 +232,10 @@ class ZendeskDestination:
     def _write_user(self, document: Document, bound: Bound) -> Written:
         return contacts.write(self.client, document, bound)
 
+    @property
+    def _organizations(self) -> Organizations:
+        return Organizations(self.client, self._organization_fields, self._numbers)
+
     # --- Looking up, removing, proving
 
     def find(self, document: Document, bound: Bound) -> list[str]:
@@ -285,7 +245,7 @@ class ZendeskDestination:
         elif document.kind == USER:
             rows = self.client.users_keyed(document.key)
         else:
-            rows = self.client.records_keyed(document.kind, document.key)
+            rows = self.client.records_keyed(document.kind, [document.key])
         return [str(row["id"]) for row in rows]
 
     def remove(self, kind: str, bound: Bound) -> None:
@@ -297,6 +257,63 @@ class ZendeskDestination:
         with suppress(Missing):
             self.client.delete_record(kind, bound.remote_id)
 
+    # --- Many at once
+
+    def observe(self, kind: str, wanted: Mapping[str, str]) -> Mapping[str, Observed]:
+        """Read up to 100 organizations, users or records; twins of one key come without an id."""
+        rules = mapping.usable(self.plan, observing.FILLED_BY[kind], self._types(kind))
+        return observing.observe(self.client, kind, wanted, rules)
+
+    def drift(self, document: Document, seen: Observed) -> frozenset[str]:
+        """Return the fields that Zendesk holds otherwise; `prepare` has told their types, links are ids by now."""
+        numbers = {self._numbers.get(document.key, ""), number_of(document.key)} - {""}
+        return observing.drift(document, seen, self._types(document.kind), numbers)
+
+    def carrying(self, kind: str, page: str) -> None:
+        """Return None: what carries our keys is looked up by key, a hundred to a call."""
+
+    def confirmed(self, document: Document, bound: Bound, seen: Observed) -> Written | None:
+        """Return what to remember of an object that a job has written; of users only those that it made."""
+        if document.kind != USER:
+            return Written(seen.remote_id, created=not bound.remote_id)
+        if bound.remote_id:
+            return None
+        # Nobody carried the key before, and the job only makes new users.
+        return Written(seen.remote_id, created=True, facts={"ours": True, "organization": bound.parent_id})
+
+    def bulk_calls(self, kind: str, count: int, refused: frozenset[str]) -> int:
+        """Return the calls for organizations with their contacts, or for records: a look before, a job, two polls, a look after.
+
+        One by one an organization takes one call, a contact four: looked for by key and by address, made, put into it.
+        """
+        batches = -(-count // bulk.MOST[ORGANIZATION])
+        if kind == "customer":
+            contacts = (4 * count if USER in refused else 5 * batches) if self._option("contacts", True) else 0
+            return contacts + (count if ORGANIZATION in refused else 5 * batches)
+        if self._option("invoice_storage", "auto") == "organization_fields":
+            return 0
+        # Paid ones have payments, which need the ids of their records; how many there are nobody knows before.
+        payments = 4 * batches if PAYMENT in self.plan.kinds else 0
+        return count if INVOICE in refused else 3 * batches + payments
+
+    def start_bulk(self, kind: str, items: Sequence[tuple[Document, Bound]]) -> Bulk:
+        """Start a job for up to 100 documents; of users only new ones, and only where Zendesk has enabled imports.
+
+        What a job made comes back as unknown, for its results name no keys. A user found then is finished by `write`.
+        """
+        return self._bulk.start(kind, items)
+
+    def follow_bulk(self, bulk: Bulk) -> Bulk:
+        """Ask how a job stands. Raises Missing a day after it began: its results are gone, so observe."""
+        return self._bulk.follow(bulk)
+
+    @property
+    def _bulk(self) -> BulkWriter:
+        return BulkWriter(self.client, self._organizations, self._objects)
+
+    def _types(self, kind: str) -> Types:
+        return self._organization_fields if kind == ORGANIZATION else self._objects.get(kind, {})
+
     def ping(self) -> list[Check]:
         """Prove who we are, that organizations can be read, and what the token was granted."""
         return ping.ping(self.client, self.plan)
@@ -307,10 +324,3 @@ class ZendeskDestination:
         if not dry_run:
             self._forget()
         return steps
-
-
-def _name_facts(bound: Bound, wanted: str) -> Json:
-    """Return what we remember of a name that had to be changed, as long as the same one is wanted."""
-    if bound.facts.get("wanted_name") != wanted:
-        return {}
-    return {"wanted_name": wanted, "written_name": bound.facts["written_name"]}

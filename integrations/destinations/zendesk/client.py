@@ -1,141 +1,19 @@
-"""Zendesk's API: one method per endpoint, and one table that says what its refusals mean."""
+"""Zendesk's API: one method per endpoint."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
-from integrations.core.errors import ConnectorError, Disconnected, Missing, Rejected, Transient
-from integrations.http import Answer, ApiClient, retry_after
+from integrations.core.errors import Missing, Rejected, Transient
+from integrations.destinations.zendesk.refusals import refusal
+from integrations.http import Answer, ApiClient
 
 Json = dict[str, Any]
 
-WAIT_WITHOUT_WORD = timedelta(seconds=10)  # what Zendesk's own Ruby client waits when a 429 names no time
 PAGES_MOST = 50
 
 
-# --- What a refusal means -------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One known refusal: its status, what its signature matches, and what it becomes."""
-
-    status: int
-    pattern: str  # searched in `signature(answer)`, line by line
-    error: type[ConnectorError]
-    code: str
-    says: str
-    scope: str = ""
-
-
-# The first row that fits decides. What no row knows is refused, 5xx and 3xx apart: see `refusal`.
-CASES = (
-    # The client has renewed the credentials once already, so the grant is dead.
-    Case(401, "", Disconnected, "unauthorized", "the credentials are not accepted"),
-    # Scope, role or plan; `refusal` names the right that is missing.
-    Case(403, "", Rejected, "forbidden", "this account may not do that"),
-    # RecordNotFound: deleted or merged. InvalidEndpoint: the plan does not have it.
-    Case(404, "", Missing, "missing", "there is no such thing"),
-    Case(408, "", Transient, "timeout", "took too long"),
-    # DatabaseConflict, DatabaseDeadlock: a race inside Zendesk; all our creates are upserts, so a repetition is safe.
-    Case(409, "", Transient, "conflict", "collided with another change"),
-    # Organization names are unique in an account, compared without case.
-    Case(422, r"^name:DuplicateValue|^name:.*already been taken", Rejected, "name_taken", "the name is taken"),
-    # Another object carries our key: a person copied it, for Zendesk's own upsert would have found it.
-    Case(422, r"^external_id:DuplicateValue|^external_id:.*already been taken", Rejected, "key_taken", "another object carries the key"),
-    # An address belongs to one user only; seen with and without the code.
-    Case(422, r"^email:DuplicateValue|^email:.*already being used", Rejected, "email_taken", "another user has the e-mail address"),
-    # A field or custom object of that key exists.
-    Case(422, r"^key:DuplicateValue|^key:.*already been taken", Rejected, "exists", "exists already"),
-    Case(422, "", Rejected, "invalid", "a value is not accepted"),
-    # 5 updates a minute per organization; per user likewise, in plain text.
-    Case(429, r"requests to update|for updating", Transient, "rate_limited", "too many updates of this object", "object"),
-    # The plan's requests per minute, shared with the account's other tools.
-    Case(429, r"(?i)API requests per minute", Transient, "rate_limited", "the account's requests are used up", "connection"),
-)
-
-RIGHTS = {
-    "organizations": "organizations:read and organizations:write, and an agent who may change organizations (not only their notes)",
-    "organization_memberships": "users:write and organizations:write, and an agent who may change users",
-    "organization_fields": "write, and an admin: only admins may change organization fields",
-    "users": "users:read and users:write, and an agent who may change users",
-    "custom_objects": "custom_objects:read and custom_objects:write, a plan with custom objects, and for set-up an admin",
-}
-
-
-def signature(answer: Answer) -> str:
-    """Return the vendor's words, one line per problem, `<member>:<code> <description>` for validation errors.
-
-    The envelopes differ from endpoint to endpoint, and plain text comes too: unknown shapes yield what text they have.
-    """
-    data = answer.data
-    if not isinstance(data, dict):
-        return answer.text
-    if isinstance(data.get("details"), dict):
-        return "\n".join(_detail_lines(data["details"]))
-    if isinstance(data.get("errors"), list):
-        return "\n".join(_joined(entry, "code", "title", "detail") for entry in data["errors"])
-    if isinstance(data.get("error"), dict):
-        return _joined(data["error"], "title", "message")
-    return _joined(data, "error", "description", "error_description")
-
-
-def _detail_lines(details: Mapping[str, Any]) -> Iterator[str]:
-    for member, problems in details.items():
-        for problem in problems if isinstance(problems, list) else [problems]:
-            code = problem.get("error", "") if isinstance(problem, dict) else ""
-            yield f"{member}:{code} {_joined(problem, 'description')}"
-
-
-def _joined(entry: Any, *members: str) -> str:
-    if not isinstance(entry, dict):
-        return str(entry)
-    return " ".join(str(entry[member]) for member in members if entry.get(member))
-
-
-def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
-    """Return the error that an answer other than 2xx stands for."""
-    words = signature(answer)
-    found = next((case for case in CASES if case.status == answer.status and re.search(case.pattern, words, re.MULTILINE)), None)
-    begin = f"{method} {path}: {answer.status}"
-    if found is None:
-        return _unknown(method, begin, answer, words)
-    if found.code == "forbidden":
-        return Rejected(f"{begin} {found.says}", code=found.code, words=f"needs {right(path)}. {words}")
-    if found.error is Transient:
-        until = _until(answer) if answer.status == 429 else retry_after(answer.headers)
-        return Transient(
-            f"{begin} {found.says}", code=found.code, words=words, not_before=until, scope=found.scope, unsent=answer.status == 429
-        )
-    return found.error(f"{begin} {found.says}", code=found.code, words=words)
-
-
-def _unknown(method: str, begin: str, answer: Answer, words: str) -> ConnectorError:
-    if answer.status == 429:
-        # Without known words: a write has most likely met the limit of its own object, a read that of the account.
-        scope = "connection" if method == "GET" else "object"
-        return Transient(
-            f"{begin} too many requests", code="rate_limited", words=words, not_before=_until(answer), scope=scope, unsent=True
-        )
-    if answer.status >= 500:
-        return Transient(f"{begin} Zendesk has a problem", code="server_error", words=words, not_before=retry_after(answer.headers))
-    if answer.status < 400:
-        # Never followed: a redirect would carry the credentials to another host.
-        return Transient(f"{begin} a redirect instead of an answer", code="redirected")
-    return Rejected(f"{begin} refused", code="refused", words=words)
-
-
-def _until(answer: Answer) -> datetime:
-    return retry_after(answer.headers) or datetime.now(UTC) + WAIT_WITHOUT_WORD
-
-
-def right(path: str) -> str:
-    """Return what a path asks of the token and its user, in our words."""
-    area = path.removeprefix("/api/v2/").split("/")[0]
-    return RIGHTS.get(area, f"the right to use {area}")
-
-
-# --- Endpoints ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Saved:
     """The remote id after a write, whether the write created the object, and the object as it came back."""
@@ -155,6 +33,8 @@ class ZendeskClient:
         answer = self.api.send(method, path, query=query, body=body)
         if not answer.ok:
             raise refusal(method, path, answer)
+        if answer.data is None and answer.text:
+            raise _bad_answer(method, path, answer)
         return answer
 
     def _one(self, method: str, path: str, member: str, *, query: Mapping[str, Any] | None = None, body: Json | None = None) -> Json:
@@ -233,6 +113,21 @@ class ZendeskClient:
         """Return the organizations that carry the key."""
         return self._found("/api/v2/organizations/search", "organizations", {"external_id": key})
 
+    # https://developer.zendesk.com/api-reference/ticketing/organizations/organizations/#show-many-organizations
+    def show_organizations(self, keys: Sequence[str]) -> list[Json]:
+        """Return the organizations that carry these keys (at most 100), in no order; unlike a search this does not lag."""
+        return self._found("/api/v2/organizations/show_many", "organizations", {"external_ids": ",".join(keys)})
+
+    # https://developer.zendesk.com/api-reference/ticketing/organizations/organizations/#create-many-organizations
+    def create_organizations(self, contents: Sequence[Json]) -> Json:
+        """Start a job that creates up to 100 organizations; return it."""
+        return self._job("POST", "/api/v2/organizations/create_many", {"organizations": list(contents)})
+
+    # https://developer.zendesk.com/api-reference/ticketing/organizations/organizations/#update-many-organizations
+    def update_organizations(self, contents: Sequence[Json]) -> Json:
+        """Start a job that changes up to 100 organizations, each with its `id`; return it."""
+        return self._job("PUT", "/api/v2/organizations/update_many", {"organizations": list(contents)})
+
     # https://developer.zendesk.com/api-reference/ticketing/organizations/organization_fields/#list-organization-fields
     def organization_fields(self) -> dict[str, str]:
         """Return the active organization fields, key to type."""
@@ -249,6 +144,16 @@ class ZendeskClient:
     def users_keyed(self, key: str) -> list[Json]:
         """Return the users that carry the key; the index lags by up to some minutes."""
         return self._found("/api/v2/users/search", "users", {"external_id": key})
+
+    # https://developer.zendesk.com/api-reference/ticketing/users/users/#show-many-users
+    def show_users(self, ids: Sequence[str]) -> list[Json]:
+        """Return the users with these ids (at most 100), in no order, without deleted ones."""
+        return _active(self._found("/api/v2/users/show_many", "users", {"ids": ",".join(ids)}))
+
+    # https://developer.zendesk.com/api-reference/ticketing/users/users/#show-many-users
+    def show_users_keyed(self, keys: Sequence[str]) -> list[Json]:
+        """Return the users that carry these keys (at most 100), in no order; unlike a search this does not lag."""
+        return _active(self._found("/api/v2/users/show_many", "users", {"external_ids": ",".join(keys)}))
 
     # https://developer.zendesk.com/api-reference/ticketing/users/users/#search-users
     def users_with_email(self, email: str) -> list[Json]:
@@ -271,11 +176,16 @@ class ZendeskClient:
         """Create or change the user with the content's external_id or e-mail address."""
         return self._save("POST", "/api/v2/users/create_or_update", "user", content)
 
+    # https://developer.zendesk.com/api-reference/ticketing/users/users/#create-many-users
+    def create_users(self, contents: Sequence[Json]) -> Json:
+        """Start a job that creates up to 100 users; return it. Rejected `forbidden` until Zendesk has enabled imports."""
+        return self._job("POST", "/api/v2/users/create_many", {"users": list(contents)})
+
     # https://developer.zendesk.com/api-reference/ticketing/organizations/organization_memberships/#create-membership
     def add_membership(self, user: str, organization: str) -> None:
         """Put a user into an organization. Raises Rejected when the user is in it already."""
         content = {"user_id": int(user), "organization_id": int(organization)}
-        self._call("POST", "/api/v2/organization_memberships", body={"organization_membership": content})
+        self._one("POST", "/api/v2/organization_memberships", "organization_membership", body={"organization_membership": content})
 
     # https://developer.zendesk.com/api-reference/ticketing/organizations/organization_memberships/#list-memberships
     def memberships(self, user: str) -> set[str]:
@@ -320,15 +230,43 @@ class ZendeskClient:
         return Saved(saved.id, saved.created or fresh, saved.data)
 
     # https://developer.zendesk.com/api-reference/custom-data/custom-objects/custom_object_records/#list-custom-object-records
-    def records_keyed(self, kind: str, key: str) -> list[Json]:
-        """Return the records that carry the key, compared with case."""
-        query = {"filter[external_ids]": key, "page[size]": 100}
+    def records_keyed(self, kind: str, keys: Sequence[str]) -> list[Json]:
+        """Return the records that carry these keys (at most 100), compared with case, in no order."""
+        query = {"filter[external_ids]": ",".join(keys), "page[size]": 100}
         return self._found(f"/api/v2/custom_objects/{kind}/records", "custom_object_records", query)
+
+    # https://developer.zendesk.com/api-reference/custom-data/custom-objects/custom_object_record_bulk_jobs/
+    def upsert_records(self, kind: str, contents: Sequence[Json]) -> Json:
+        """Start a job that creates or changes up to 100 records by their external id; return it."""
+        job = {"action": "create_or_update_by_external_id", "items": list(contents)}
+        return self._job("POST", f"/api/v2/custom_objects/{kind}/jobs", {"job": job})
 
     # https://developer.zendesk.com/api-reference/custom-data/custom-objects/custom_object_records/#delete-custom-object-record
     def delete_record(self, kind: str, record: str) -> None:
         """Delete a record. Raises Missing."""
         self._call("DELETE", f"/api/v2/custom_objects/{kind}/records/{record}")
+
+    # --- Jobs
+
+    # https://developer.zendesk.com/api-reference/ticketing/ticket-management/job_statuses/#show-job-status
+    def job(self, job: str) -> Json:
+        """Return a job's status, by id: `url` in it may name another host, and credentials must not go there. Raises Missing."""
+        return self._one("GET", f"/api/v2/job_statuses/{quote(job, safe='')}", "job_status")
+
+    def _job(self, method: str, path: str, body: Json) -> Json:
+        answer = self._call(method, path, body=body)
+        # What status this comes with is not documented.
+        if isinstance(answer.data, dict) and answer.data.get("error") == "TooManyJobs":
+            raise refusal(method, path, answer)
+        found = _part(method, path, answer, "job_status")
+        if not found.get("id"):
+            raise _bad_answer(method, path, answer)
+        return found
+
+
+def _active(users: list[Json]) -> list[Json]:
+    # A deleted user can be shown for a month.
+    return [user for user in users if user.get("active", True)]
 
 
 def _quoted(words: str) -> str:

@@ -21,13 +21,24 @@ def write(client: ZendeskClient, document: Document, bound: Bound) -> Written:
 
 def _save(client: ZendeskClient, document: Document, bound: Bound) -> tuple[Saved, Json]:
     facts, moved = dict(bound.facts), "email" in bound.changed
+    if bound.remote_id and "ours" not in facts:
+        return _adopt(client, document, bound.remote_id)
     if bound.remote_id and facts.get("ours"):
         with suppress(Missing):
-            return client.update_user(bound.remote_id, _content(document, with_email=moved)), facts
+            return client.update_user(bound.remote_id, content(document, with_email=moved)), facts
         return _find_or_create(client, document)
     if bound.remote_id and not moved:
         return Saved(bound.remote_id, False, {}), facts  # somebody else's user: nothing of theirs is ours to change
     return _find_or_create(client, document, by_key=not bound.remote_id)
+
+
+def _adopt(client: ZendeskClient, document: Document, remote_id: str) -> tuple[Saved, Json]:
+    """Take a user that a bulk call made, or a bulk read found by the key: whether it is ours, the user itself shows."""
+    rows = client.show_users([remote_id])
+    if not rows:
+        return _find_or_create(client, document)
+    keyed = str(rows[0].get("external_id")).lower() == document.key
+    return Saved(remote_id, False, rows[0]), {"ours": keyed and _says(rows[0], document)}
 
 
 def _find_or_create(client: ZendeskClient, document: Document, *, by_key: bool = True) -> tuple[Saved, Json]:
@@ -38,8 +49,8 @@ def _find_or_create(client: ZendeskClient, document: Document, *, by_key: bool =
     keyed = client.users_keyed(document.key) if by_key else []
     user = _only(keyed, "the key") or _only(_addressed(client, str(document.fields["email"])), "the e-mail address")
     if user is None:
-        content = _content(document, with_email=True)
-        saved = client.upsert_user(content if by_key else _without_key(content))
+        made = content(document, with_email=True)
+        saved = client.upsert_user(made if by_key else _without_key(made))
         return saved, {"ours": saved.created}
     if by_key and not user.get("external_id"):
         client.update_user(str(user["id"]), {"external_id": document.key})
@@ -73,7 +84,7 @@ def _join(client: ZendeskClient, user: str, organization: str) -> None:
             raise
 
 
-def _content(document: Document, *, with_email: bool) -> Json:
+def content(document: Document, *, with_email: bool) -> Json:
     """Return the members of a user write.
 
     Never role, custom_role_id or organization_id: they make agents, or take the user out of all other organizations.
@@ -81,8 +92,8 @@ def _content(document: Document, *, with_email: bool) -> Json:
     https://developer.zendesk.com/api-reference/ticketing/users/users/
     """
     standard = {name: document.fields[name] for name in ("name", "phone") if name in document.fields}
-    content = {**standard, "external_id": document.key}
-    return {**content, "email": document.fields["email"], "skip_verify_email": True} if with_email else content
+    keyed = {**standard, "external_id": document.key}
+    return {**keyed, "email": document.fields["email"], "skip_verify_email": True} if with_email else keyed
 
 
 def _without_key(content: Json) -> Json:

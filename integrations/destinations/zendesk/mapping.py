@@ -9,6 +9,7 @@ from typing import Any
 from integrations.core import context
 from integrations.core.documents import Document, Link, Value
 from integrations.core.mapping import fill
+from integrations.core.observing import squeezed
 from integrations.core.ports import FieldDefault, FieldRule, Plan, Trace
 from integrations.core.records import Customer, Invoice, Payment, Snapshot, number_of
 
@@ -209,15 +210,11 @@ def payment(plan: Plan, snapshot: Snapshot, shown: Invoice, paid: Payment, trace
 def gone_invoice(plan: Plan, key: str, trace: Trace, types: Types) -> Document | None:
     """Return what marks the record of an invoice that left Wave, None where no field could say so."""
     rules = usable(plan, "invoice", types)
-    marks = {rule.target: GONE[_squeezed(rule)] for rule in rules if _squeezed(rule) in GONE}
+    marks = {rule.target: GONE[squeezed(rule.template)] for rule in rules if squeezed(rule.template) in GONE}
     traced = fill([rule for rule in rules if rule.template in TRACE_TEMPLATES], {"trace": _traced(trace)})[1]
     if not marks:
         return None
     return Document(INVOICE, key, marks, _wired("invoice", traced, types, RECORD_TEXT_MOST), partial=True)
-
-
-def _squeezed(rule: FieldRule) -> str:
-    return "".join(rule.template.split())
 
 
 def _traced(trace: Trace) -> dict[str, str]:

@@ -5,7 +5,8 @@ from contextlib import suppress
 
 from integrations.core.errors import ConnectorError, Misconfigured, Transient
 from integrations.core.ports import Check, Plan
-from integrations.destinations.zendesk.client import ZendeskClient, right
+from integrations.destinations.zendesk.client import ZendeskClient
+from integrations.destinations.zendesk.refusals import right
 
 SCOPE_ADVICE = 'Correct the scope of the connection, "read write" fits always, and the allowed scopes of the OAuth client.'
 

@@ -13,7 +13,7 @@ PROBLEMS = ("warning", "failed")
 
 
 class Command(BaseCommand):
-    help = "Show jobs, deliveries, connections, holds and heartbeats. Exit 0 when nothing is dead, blocked or overdue, else 1."
+    help = "Show jobs, deliveries, connections, holds and heartbeats. Exit 0 when nothing is dead, blocked, overdue or silent, else 1."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -35,14 +35,23 @@ def table(seen: Mapping[str, Any]) -> Iterable[str]:
         health = f"{row['status']}{_because(row['reason'])}, last ok {row['last_ok_at'] or 'never'}"
         yield f"connection   {row['slug']} ({row['system']}): {row['health']['word']}; {health}"
         yield from (f"             {line['name']}: {line['detail']}" for line in row["health"]["lines"] if is_told(line))
+        yield from capacity_lines(row["capacity"])
     for row in seen["holds"]:
         yield f"hold         {row['scope']}: {row['reason']} until {row['until'] or 'somebody lifts it'}"
     for row in seen["workers"]:
-        yield f"worker       {row['name']}: last beat {row['age_seconds']} s ago"
+        yield f"worker       {row['name']}: {row['state']}, last beat {row['age_seconds']} s ago"
     if not seen["workers"]:
         yield "worker       none has ever run: start manage.py worker"
     for row in seen["schedules"]:
         yield f"schedule     {row['name']}: next at {row['next_run'] or 'never'}"
+
+
+def capacity_lines(capacity: Mapping[str, Any]) -> Iterable[str]:
+    """Yield what is used of each limit, and what waits where the time to drain it is known."""
+    for row in capacity["budgets"]:
+        yield f"             {row['bucket']}: {row['used']} of {row['limit']} used, resets at {row['resets_at']}"
+    if capacity["drain_seconds"] is not None:
+        yield f"             {capacity['waiting']} jobs wait: about {capacity['drain_seconds']} s to drain"
 
 
 def is_told(line: Mapping[str, str]) -> bool:

@@ -1,24 +1,38 @@
 """Wave as a source: its entry in the registry, and the reads that bring snapshots."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Rejected, Transient
 from integrations.core.ports import Account, AuthKind, Check, Setting, System
-from integrations.core.records import Changed, Listing, OpenInvoice, Snapshot
-from integrations.core.zones import zone_of
+from integrations.core.records import (
+    CUSTOMER,
+    INVOICE,
+    READ_MOST,
+    Asked,
+    Changed,
+    Customer,
+    Dated,
+    Invoice,
+    Listing,
+    Snapshot,
+    Swept,
+    number_of,
+)
 from integrations.http import ApiClient
-from integrations.sources.wave import mapping, queries
-from integrations.sources.wave.client import WaveClient, nodes, unauthorized
+from integrations.sources.wave import mapping
+from integrations.sources.wave.client import WaveClient
+from integrations.sources.wave.graphql import unauthorized
 from integrations.sources.wave.oauth import ACCESS, CONSENT, business_of
+from integrations.sources.wave.pages import listing, parsed, pieced, previous, swept
 from integrations.sources.wave.places import places
+from integrations.sources.wave.snapshots import Reading
 
 __all__ = ["ACCESS", "CONSENT", "SYSTEM", "WaveSource", "business_of", "places", "unauthorized"]
 
-T = TypeVar("T")
-MOST_PAGES = 50  # of open invoices: 5,000
+R = TypeVar("R", bound=Dated)
 
 _BUSINESS_ID = Setting(
     "business_id",
@@ -76,8 +90,21 @@ class WaveSource:
         read_at = datetime.now(UTC)
         found = self._client.business(mapping.node_id(uuid), **wanted)
         if found is None:
-            raise Transient("POST graphql: the business cannot be found with this token", code="business_missing")
-        return _parsed(lambda: self._snapshot(found, uuid, read_at, asked))
+            raise _no_business()
+        return Reading(self._client, uuid, read_at, self.fallback_time_zone).snapshot(found, asked)
+
+    def read_many(self, asked: Sequence[Asked]) -> list[Snapshot | ConnectorError]:
+        """Read up to READ_MOST invoices and customers in one request, each once even where several ask for it."""
+        uuid = self._business()
+        invoices, customers = _once(one.invoice for one in asked), _once(one.customer for one in asked)
+        nodes = ([_node(uuid, "Invoice", one) for one in invoices], [_node(uuid, "Customer", one) for one in customers])
+        read_at = datetime.now(UTC)
+        found, failures = self._client.many(mapping.node_id(uuid), *nodes)
+        if found is None:
+            raise _no_business()
+        reading = Reading(self._client, uuid, read_at, self.fallback_time_zone)
+        places = [_names(one, invoices, customers) for one in asked]
+        return [reading.part(found, failures, names) for names in places]
 
     def invoice_of_payment(self, payment: str) -> str:
         """Return the number of the invoice a payment belongs to, "" when there is no such payment."""
@@ -89,13 +116,62 @@ class WaveSource:
         """Return a page of the customers modified after a moment, the oldest change first; one request."""
         uuid = self._business()
         found = self._client.changed_customers(mapping.node_id(uuid), after.isoformat(), page)
-        return _parsed(lambda: _listing(found, mapping.changed_customer, uuid))
+        return parsed(lambda: listing(found, mapping.changed_customer, uuid))
 
     def changed_invoices(self, after: datetime, page: int) -> Listing:
         """Return a page of the invoices modified after a moment, the oldest change first; one request."""
         uuid = self._business()
         found = self._client.changed_invoices(mapping.node_id(uuid), after.isoformat(), page)
-        return _parsed(lambda: _listing(found, mapping.changed_invoice, uuid))
+        return parsed(lambda: listing(found, mapping.changed_invoice, uuid))
+
+    def sweep_customers(self, after: datetime, page: int) -> Swept[Customer]:
+        """Return a page of whole customers modified after a moment, the oldest change first; one request."""
+        uuid, read_at = self._business(), datetime.now(UTC)
+        found, failure = self._client.sweep_customers(mapping.node_id(uuid), after.isoformat(), page)
+        before = previous(found, page, CUSTOMER, uuid)
+        if failure is not None:
+            lines = self.changed_customers(after, page)
+            return self._read_apart(lines, failure, lambda line: Asked(customer=number_of(line.key)), lambda seen: seen.customer, before)
+        zone = self.fallback_time_zone
+        return parsed(lambda: swept(found, page, CUSTOMER, mapping.customer, uuid=uuid, read_at=read_at, fallback=zone))
+
+    def sweep_invoices(self, after: datetime, page: int) -> Swept[Invoice]:
+        """Return a page of whole invoices without their payments, as `sweep_customers`; one request."""
+        uuid, read_at = self._business(), datetime.now(UTC)
+        found, failure = self._client.sweep_invoices(mapping.node_id(uuid), after.isoformat(), page)
+        before = previous(found, page, INVOICE, uuid)
+        if failure is not None:
+            lines = self.changed_invoices(after, page)
+            return self._read_apart(lines, failure, lambda line: Asked(invoice=number_of(line.key)), _without_payments, before)
+        zone = self.fallback_time_zone
+        return parsed(lambda: swept(found, page, INVOICE, mapping.listed_invoice, uuid=uuid, read_at=read_at, fallback=zone))
+
+    def _read_apart(
+        self,
+        listed: Listing,
+        failure: ConnectorError,
+        ask: Callable[[Changed], Asked],
+        pick: Callable[[Snapshot], R | None],
+        before: str | None,
+    ) -> Swept[R]:
+        """Return a page of which something fails at Wave, read in smaller parts: the schema lets one invoice take its page with it.
+
+        Where nothing can be read, it is not the record's fault: the failure is raised.
+        """
+        asked = [ask(line) for line in listed.records]
+        parts = [self.read_many(asked[start : start + READ_MOST]) for start in range(0, len(asked), READ_MOST)]
+        reads = [read for part in parts for read in part]
+        seen = next((read for read in reads if isinstance(read, Snapshot)), None)
+        if seen is None:
+            raise failure
+        records, unreadable = pieced(listed.records, reads, pick)
+        return Swept(tuple(records), listed.more, seen.business, seen.read_at, seen.today, tuple(unreadable), before)
+
+    def counts(self, after: datetime) -> Mapping[str, int]:
+        """Return how many customers and invoices were modified after a moment, by kind; one request."""
+        found = self._client.counts(mapping.node_id(self._business()), after.isoformat()) or {}
+        lists = {CUSTOMER: "customers", INVOICE: "invoices"}
+        return parsed(lambda: {kind: int(found[name]["pageInfo"]["totalCount"]) for kind, name in lists.items()})
 
     def ping(self) -> list[Check]:
         """Ask for the user, the business, a customer and an invoice; after a dead grant nothing more is asked."""
@@ -122,37 +198,6 @@ class WaveSource:
         if len(found) != 1:
             raise Rejected(f"the token reaches {len(found)} businesses: set business_id to say which one", code="business_missing")
         return mapping.business_uuid(found[0].get("id"))
-
-    # -- reading ---------------------------------------------------------------------------------------------------------------------
-
-    def _snapshot(self, found: dict[str, Any], uuid: str, read_at: datetime, asked: frozenset[str]) -> Snapshot:
-        business = mapping.business(found, uuid, self.fallback_time_zone)
-        return Snapshot(
-            business=business,
-            read_at=read_at,
-            today=read_at.astimezone(zone_of(business.timezone)).date(),
-            customer=_record(mapping.customer, found, "customer", asked, uuid),
-            open_invoices=self._open_invoices(found, uuid),
-            invoice=_record(mapping.invoice, found, "invoice", asked, uuid),
-        )
-
-    def _open_invoices(self, found: dict[str, Any], uuid: str) -> tuple[OpenInvoice, ...] | None:
-        """Return all invoices with money due, drafts left out; offset pages shift while we turn them, hence by id."""
-        customer = found.get("customer")
-        if customer is None:
-            return None
-        by_id: dict[str, OpenInvoice] = {}
-        page, pages = 1, found.get("openInvoices")
-        while True:
-            if pages is None:
-                raise Transient("POST graphql: the customer came without invoices", code="bad_answer")
-            lines = {str(node["id"]): mapping.open_invoice(node) for node in nodes(pages)}
-            news = lines.keys() - by_id.keys()
-            by_id |= lines
-            page += 1
-            if not news or not _goes_on(pages, list(lines.values())) or page > MOST_PAGES:
-                return tuple(line for line in by_id.values() if line.due.amount > 0 and line.status != "DRAFT")
-            pages = self._client.open_invoices(mapping.node_id(uuid), str(customer["id"]), page)
 
     # -- ping ------------------------------------------------------------------------------------------------------------------------
 
@@ -184,41 +229,25 @@ def _node(business: str, kind: str, number: str) -> str:
     return mapping.node_id(business, kind, number) if number else ""
 
 
-def _record(read: Callable[[dict[str, Any], str], T], found: dict[str, Any], name: str, asked: frozenset[str], uuid: str) -> T | None:
-    """Return a record that was asked for, None where Wave says null; an answer that leaves it out is no such word."""
-    if name not in asked or found[name] is None:
-        return None
-    return read(found[name], uuid)
+def _without_payments(seen: Snapshot) -> Invoice | None:
+    return replace(seen.invoice, payments=()) if seen.invoice else None
 
 
-def _goes_on(page: dict[str, Any], lines: list[OpenInvoice]) -> bool:
-    """Tell whether the next page may hold money due: the amounts fall, and this page has not reached 0."""
-    if not lines or lines[-1].due.amount <= 0:
-        return False
-    return _has_more(page, len(lines))
+def _once(numbers: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(number for number in numbers if number))
 
 
-def _has_more(page: dict[str, Any], lines: int) -> bool:
-    """Tell whether another page follows; where Wave does not say, a full one is followed by another."""
-    info = page.get("pageInfo") or {}
-    if info.get("totalPages") is None:
-        return lines >= queries.PAGE_SIZE
-    return bool(info["currentPage"] < info["totalPages"])
+def _names(one: Asked, invoices: Sequence[str], customers: Sequence[str]) -> dict[str, str]:
+    """Return under which names of the batch the members of a single read stand."""
+    names = {"invoice": f"i{invoices.index(one.invoice)}"} if one.invoice else {}
+    if one.customer:
+        place = customers.index(one.customer)
+        names |= {"customer": f"c{place}", "openInvoices": f"o{place}"}
+    return names
 
 
-def _listing(page: dict[str, Any] | None, read: Callable[[dict[str, Any], str], Changed], uuid: str) -> Listing:
-    if page is None:
-        raise Transient("POST graphql: the business came without a list", code="bad_answer")
-    records = tuple(read(node, uuid) for node in nodes(page))
-    return Listing(records, bool(records) and _has_more(page, len(records)))
-
-
-def _parsed(read: Callable[[], T]) -> T:
-    """Run the parsing; values in another form than the schema's are drift, and the record itself is not quoted."""
-    try:
-        return read()
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Rejected(f"POST graphql: the answer has another form than ours ({type(error).__name__})", code="schema_drift") from None
+def _no_business() -> Transient:
+    return Transient("POST graphql: the business cannot be found with this token", code="business_missing")
 
 
 def _checked(name: str, advice: str, ask: Callable[[], str | None]) -> Check:

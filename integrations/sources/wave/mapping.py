@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -155,6 +156,11 @@ def customer(node: Node, business: str) -> Customer:
 
 def invoice(node: Node, business: str) -> Invoice:
     """Return the invoice of a business (uuid) with its customer and payments."""
+    return replace(listed_invoice(node, business), payments=_payments(node, business))
+
+
+def listed_invoice(node: Node, business: str) -> Invoice:
+    """Return the invoice as lists show it: with its customer, without payments."""
     return Invoice(
         key=record_key(business, INVOICE, _required_number(node, "Invoice")),
         number=_words(node, "invoiceNumber"),
@@ -172,7 +178,6 @@ def invoice(node: Node, business: str) -> Invoice:
         memo=_words(node, "memo"),
         url=_words(node, "viewUrl"),
         pdf_url=_words(node, "pdfUrl"),
-        payments=_payments(node, business),
     )
 
 
@@ -192,6 +197,12 @@ def open_invoice(node: Node) -> OpenInvoice:
     """Return a line of a customer's account."""
     due = money(node["amountDue"])
     return OpenInvoice(number=_words(node, "invoiceNumber"), status=_words(node, "status"), due=due, due_on=day(node.get("dueDate")))
+
+
+def key_of(node: Node, kind: str, business: str) -> str:
+    """Return the key of a record that may be unreadable in all else, "" where its id is too; kind is our word."""
+    number = record_number(node.get("id"), kind)
+    return record_key(business, kind, number) if number else ""
 
 
 def _required_number(node: Node, kind: str) -> str:

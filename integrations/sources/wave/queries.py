@@ -16,7 +16,7 @@ fragment Person on Customer {
   overdueAmount { ...Amount }
 }"""
 
-_INVOICE = """
+_BILL = """
 fragment Bill on Invoice {
   id invoiceNumber status title poNumber memo invoiceDate dueDate viewUrl pdfUrl createdAt modifiedAt
   currency { code exponent }
@@ -24,6 +24,11 @@ fragment Bill on Invoice {
   amountDue { ...Amount }
   amountPaid { ...Amount }
   customer { ...Person }
+}"""
+
+# Wave fills payments only where one invoice is asked for, not in lists.
+_PAID = """
+fragment Paid on Invoice {
   payments {
     id amount paymentDate paymentMethod state memo active transactionType createdAt
     paymentCurrency { code exponent }
@@ -31,16 +36,21 @@ fragment Bill on Invoice {
   }
 }"""
 
+_DUE = """
+fragment Due on InvoiceConnection {
+  pageInfo { currentPage totalPages }
+  edges { node { id invoiceNumber status dueDate amountDue { ...Amount } } }
+}"""
+
+_BY_DUE = f"sort: [AMOUNT_DUE_DESC], pageSize: {PAGE_SIZE}"
 _OPEN = f"""
 fragment Open on Business {{
-  openInvoices: invoices(customerId: $customer, sort: [AMOUNT_DUE_DESC], page: $page, pageSize: {PAGE_SIZE}) {{
-    pageInfo {{ currentPage totalPages }}
-    edges {{ node {{ id invoiceNumber status dueDate amountDue {{ ...Amount }} }} }}
-  }}
-}}"""
+  openInvoices: invoices(customerId: $customer, page: $page, {_BY_DUE}) {{ ...Due }}
+}}{_DUE}"""
 
 _BUSINESS = "id name timezone currency { code }"
-_READ_INVOICE = "invoice(id: $invoice) { ...Bill }"
+_INVOICE = _BILL + _PAID
+_READ_INVOICE = "invoice(id: $invoice) { ...Bill ...Paid }"
 _READ_CUSTOMER = "customer(id: $customer) { ...Person } ...Open"
 
 # One document per question instead of @include: whether Wave takes directives is not known.
@@ -60,6 +70,18 @@ OPEN_INVOICES = f"""query OpenInvoices($business: ID!, $customer: ID!, $page: In
 {_OPEN}
 {_MONEY}"""
 
+
+def many(invoices: int, customers: int) -> str:
+    """Return the document that reads so many invoices ($i0 ...) and customers ($c0 ...), these with their open invoices."""
+    declared = "".join(f", ${letter}{place}: ID!" for letter, count in (("i", invoices), ("c", customers)) for place in range(count))
+    reads = [f"i{place}: invoice(id: $i{place}) {{ ...Bill ...Paid }}" for place in range(invoices)]
+    for place in range(customers):
+        reads.append(f"c{place}: customer(id: $c{place}) {{ ...Person }}")
+        reads.append(f"o{place}: invoices(customerId: $c{place}, page: 1, {_BY_DUE}) {{ ...Due }}")
+    fragments = (_INVOICE if invoices else "") + _CUSTOMER + (_DUE if customers else "")
+    return f"query Many($business: ID!{declared}) {{ business(id: $business) {{ {_BUSINESS} {' '.join(reads)} }} }}\n{fragments}\n{_MONEY}"
+
+
 INVOICE_OF_PAYMENT = (
     "query InvoiceOfPayment($business: ID!, $payment: ID!) { business(id: $business) { invoicePayment(id: $payment) { invoice { id } } } }"
 )
@@ -77,6 +99,29 @@ CHANGED_INVOICES = f"""query ChangedInvoices($business: ID!, $after: DateTime!, 
     edges {{ node {{ id modifiedAt customer {{ id }} }} }}
   }}
 }} }}"""
+
+# Whole records for lists. `before` shows what stands just before the page: so the reader sees whether pages have shifted.
+_SWEEP = f"modifiedAtAfter: $after, sort: [MODIFIED_AT_ASC], page: $page, pageSize: {PAGE_SIZE}"
+_BEFORE = "modifiedAtAfter: $after, sort: [MODIFIED_AT_ASC], page: $before, pageSize: 1"
+_SWEEP_VARIABLES = "$business: ID!, $after: DateTime!, $page: Int!, $before: Int!"
+SWEEP_CUSTOMERS = f"""query SweepCustomers({_SWEEP_VARIABLES}) {{ business(id: $business) {{
+  {_BUSINESS}
+  before: customers({_BEFORE}) {{ edges {{ node {{ id }} }} }}
+  page: customers({_SWEEP}) {{ pageInfo {{ currentPage totalPages }} edges {{ node {{ ...Person }} }} }}
+}} }}
+{_CUSTOMER}
+{_MONEY}"""
+SWEEP_INVOICES = f"""query SweepInvoices({_SWEEP_VARIABLES}) {{ business(id: $business) {{
+  {_BUSINESS}
+  before: invoices({_BEFORE}) {{ edges {{ node {{ id }} }} }}
+  page: invoices({_SWEEP}) {{ pageInfo {{ currentPage totalPages }} edges {{ node {{ ...Bill }} }} }}
+}} }}
+{_BILL}{_CUSTOMER}
+{_MONEY}"""
+COUNTS = """query Counts($business: ID!, $after: DateTime!) { business(id: $business) {
+  customers(modifiedAtAfter: $after, page: 1, pageSize: 1) { pageInfo { totalCount } }
+  invoices(modifiedAtAfter: $after, page: 1, pageSize: 1) { pageInfo { totalCount } }
+} }"""
 
 USER = "query User { user { id defaultEmail } }"
 BUSINESSES = """query Businesses($page: Int!) {

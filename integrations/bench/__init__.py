@@ -1,0 +1,1 @@
+"""The bench: what the product costs in calls, statements, seconds and memory, measured against the sandbox."""

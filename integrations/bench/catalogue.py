@@ -1,0 +1,16 @@
+"""What can be measured, by name. A new theme is a module with `run(bench) -> list[Table]` and one line here."""
+
+from collections.abc import Callable, Mapping
+
+from integrations.bench import backfilling, changes, growth, outage, reconciling, serving
+from integrations.bench.scale import Bench
+from integrations.bench.tables import Table
+
+THEMES: Mapping[str, Callable[[Bench], list[Table]]] = {
+    "changes": changes.run,
+    "backfill": backfilling.run,
+    "reconcile": reconciling.run,
+    "outage": outage.run,
+    "serving": serving.run,
+    "growth": growth.run,
+}

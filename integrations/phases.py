@@ -1,0 +1,240 @@
+"""The phases of a reconcile: all invoices, what of them is gone, all customers with their money, what of them is gone."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from integrations import accounting, changes, comparing, failing, findings, sweeping, systems
+from integrations.comparing import Compared, Difference, View
+from integrations.core import paging
+from integrations.core.errors import ConnectorError, Transient
+from integrations.core.paging import Turned
+from integrations.core.ports import Source
+from integrations.core.records import CUSTOMER, INVOICE, Customer, Invoice, Snapshot, Swept
+from integrations.findings import About
+from integrations.models import Binding, Connection, Finding, Line, Route, Sweep
+from integrations.patience import patiently
+
+FIRST = INVOICE
+PHASES = (INVOICE, "gone invoices", CUSTOMER, "gone customers", "")
+GONE_AT_ONCE = 200
+RECONNECT = "its account needs to be connected again; what waits for it then runs by itself"
+
+
+class DestinationWaits(Exception):  # noqa: N818 - not an error: the step is tried again, and the source is not to blame
+    """A destination cannot be looked at just now; `error` says until when."""
+
+    def __init__(self, error: Transient) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+@dataclass(slots=True)
+class Pass:
+    """One worker's turn at a reconcile."""
+
+    sweep: Sweep
+    source: Connection
+    deadline: float
+    views: list[View] = field(default_factory=list)
+    auths: dict[int, systems.ConnectionAuth] = field(default_factory=dict)  # by route
+
+    def of_kind(self, kind: str) -> list[View]:
+        """Return the destinations that mirror records of a kind and can be looked at."""
+        return [view for view in self.views if kind in view.route.kinds and view.route.slug not in self.sweep.left_out]
+
+
+def step(this: Pass, reader: Source) -> None:
+    """Carry the phase on until it ends or the time is used up. Raises ConnectorError, DestinationWaits, LeaseLost."""
+    _STEPS[this.sweep.phase](this, reader)
+
+
+# --- Destinations ----------------------------------------------------------------------------------------------------
+
+
+def look_at(this: Pass, routes: Iterable[Route]) -> None:
+    """Get the destinations ready; one that is set up wrongly, or must be connected again, is left out with the reason."""
+    for route in routes:
+        if route.slug in this.sweep.left_out:
+            continue
+        if route.destination.status == Connection.Status.NEEDS_RECONNECT:
+            _leave_out(this, route, RECONNECT)
+            continue
+        auth = systems.ConnectionAuth(route.destination)
+        try:
+            view = View(route, systems.destination(route, deadline=this.deadline, auth=auth))
+        except Exception as error:
+            _after_failure(this, route, auth, error)
+            continue
+        this.views.append(view)
+        this.auths[route.pk] = auth
+
+
+def _compare(this: Pass, kind: str, snapshots: Mapping[str, Snapshot], read_at: datetime) -> dict[str, Compared]:
+    """Return what each destination's route compares like; one that cannot be looked at is left out, with the reason."""
+    found: dict[str, Compared] = {}
+    for view in this.of_kind(kind):
+        try:
+            found[view.route.slug] = comparing.compare(view, kind, snapshots, read_at)
+        except Exception as error:
+            _after_failure(this, view.route, this.auths[view.route.pk], error)
+    return found
+
+
+def _after_failure(this: Pass, route: Route, auth: systems.ConnectionAuth, error: Exception) -> None:
+    """Go on without a destination whose account is dead; what may pass is tried again, a few times. Raises DestinationWaits."""
+    known: ConnectorError = failing.stop(route.destination, auth, failing.told(error, str(this.sweep)))
+    if isinstance(known, Transient) and (not known.counted or this.sweep.failures + 1 < sweeping.FAILURES_ALLOWED):
+        raise DestinationWaits(known)
+    _leave_out(this, route, str(known)[:300])
+
+
+def _leave_out(this: Pass, route: Route, why: str) -> None:
+    with transaction.atomic():
+        sweeping.keep(this.sweep, left_out={**this.sweep.left_out, route.slug: why})
+
+
+# --- Pages of records ------------------------------------------------------------------------------------------------
+
+
+def _turn(this: Pass, ask: Callable[[datetime, int], Swept[Any]], store: Callable[[Turned[Swept[Any]]], None]) -> None:
+    """Read and store page by page while there is time; the phase is over when the pages are."""
+    for turned in paging.turn(lambda after, page: patiently(lambda: ask(after, page)), this.sweep.reached or paging.BEGINNING):
+        store(turned)
+        if time.monotonic() >= this.deadline:
+            return
+    with transaction.atomic():
+        sweeping.keep(this.sweep, **_next_phase(this))
+
+
+def _next_phase(this: Pass) -> dict[str, Any]:
+    phase = PHASES[PHASES.index(this.sweep.phase) + 1]
+    return {"phase": phase, "reached": None, "cursor": ""}
+
+
+def _invoices(this: Pass, reader: Source) -> None:
+    def store(turned: Turned[Swept[Invoice]]) -> None:
+        page = turned.page
+        snapshots = {one.key: Snapshot(page.business, page.read_at, page.today, invoice=one) for one in page.records}
+        compared = _compare(this, INVOICE, snapshots, page.read_at)
+        held = {slug: found.amounts for slug, found in compared.items()}
+        lines = [_line(this.sweep, one, held) for one in page.records] + _bare_lines(this, page.unreadable)
+        about = About({one.key: one.number for one in page.records}, {one.key: one.customer.key for one in page.records})
+        with transaction.atomic():
+            _store(this, INVOICE, turned, compared, lines, about)
+
+    _turn(this, reader.sweep_invoices, store)
+
+
+def _line(sweep: Sweep, invoice: Invoice, held: Mapping[str, Mapping[str, Any]]) -> Line:
+    shown = {slug: amounts[invoice.key] for slug, amounts in held.items() if invoice.key in amounts}
+    return accounting.line_of(sweep, invoice, held={slug: None if amount is None else str(amount) for slug, amount in shown.items()})
+
+
+def _bare_lines(this: Pass, keys: Iterable[str]) -> list[Line]:
+    """Return what says that these were on a page; one of which not even the id could be read has no key."""
+    return [Line(sweep=this.sweep, key=key) for key in keys if key]
+
+
+def _customers(this: Pass, reader: Source) -> None:
+    def store(turned: Turned[Swept[Customer]]) -> None:
+        page = turned.page
+        keys = [one.key for one in page.records]
+        lines = _lines_of(this, keys)
+        compared = _compare(this, CUSTOMER, _snapshots(this, page, lines), page.read_at)
+        routes = [view.route for view in this.of_kind(INVOICE)]
+        money = accounting.disagreements(this.sweep, reader, routes, page.records, lines, compared)
+        _blame(this, keys, compared)
+        about = About({one.key: one.name for one in page.records})
+        with transaction.atomic():
+            _store(this, CUSTOMER, turned, compared, _bare_lines(this, page.keys), about)
+            accounting.store(this.sweep, keys, money)
+
+    _turn(this, reader.sweep_customers, store)
+
+
+def _lines_of(this: Pass, keys: Iterable[str]) -> dict[str, list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for line in this.sweep.lines.filter(customer_key__in=list(keys)).order_by("key"):
+        found.setdefault(line.customer_key, []).append(line)
+    return found
+
+
+def _snapshots(this: Pass, page: Swept[Customer], lines: Mapping[str, Iterable[Line]]) -> dict[str, Snapshot]:
+    """Return what a read of each customer would bring, from the invoices that the pages before have shown."""
+    told = changes.of_customers(this.source.pk, [one.key for one in page.records])
+    return {
+        one.key: Snapshot(
+            page.business,
+            page.read_at,
+            page.today,
+            customer=one,
+            open_invoices=accounting.open_invoices(lines.get(one.key, ())),
+            history=told[one.key],
+        )
+        for one in page.records
+    }
+
+
+def _blame(this: Pass, keys: Iterable[str], compared: Mapping[str, Compared]) -> None:
+    """Say of customers whose sums moved that it was because of an invoice that nobody told us of, where it was."""
+    untold = this.sweep.findings.filter(customer_key__in=list(keys), reason__in=comparing.UNTOLD).values_list("customer_key", flat=True)
+    missed = set(untold)
+    for difference in (one for found in compared.values() for one in found.differences if one.key in missed):
+        difference.follow()
+
+
+def _store(this: Pass, kind: str, turned: Turned[Any], compared: Mapping[str, Compared], lines: Iterable[Line], about: About) -> None:
+    """Store a page's lines and findings and ask for the jobs that mend; call inside a transaction."""
+    page = turned.page
+    findings.store_lines(lines)
+    unreadable = [Difference(key, {Finding.Reason.UNREADABLE: set()}) for key in page.unreadable if key]
+    for view in this.views:
+        found = compared.get(view.route.slug)
+        if found is not None:
+            findings.note(this.sweep, view.route, kind, [*found.differences, *unreadable], about)
+    figures = {**this.sweep.figures, "pages": this.sweep.figures.get("pages", 0) + 1}
+    zone = {"today": page.today, "zone": page.business.timezone[:64]}
+    sweeping.keep(this.sweep, reached=turned.reached, figures=figures, **zone)
+
+
+# --- What is gone ----------------------------------------------------------------------------------------------------
+
+
+def _gone(this: Pass, kind: str) -> None:
+    """Ask for a second look, by id, at what is bound and was on no page; the jobs believe a deletion then."""
+    views = this.of_kind(kind)
+    rows = list(_unseen(this, kind, views)[:GONE_AT_ONCE])
+    with transaction.atomic():
+        for view in views:
+            mine = [row for row in rows if row.route_id == view.route.pk]
+            found = {row.key: Difference(row.key, {Finding.Reason.DELETED: set()}) for row in mine}
+            about = About({row.key: row.title for row in mine}, {row.key: row.parent for row in mine})
+            findings.note(this.sweep, view.route, kind, list(found.values()), about, second_look=True)
+        sweeping.keep(this.sweep, **({"cursor": str(rows[-1].pk)} if len(rows) == GONE_AT_ONCE else _next_phase(this)))
+
+
+def _unseen(this: Pass, kind: str, views: Iterable[View]) -> QuerySet[Binding]:
+    """Return what was bound before the sweep began, is not known to be gone, and was on no page."""
+    routes = [view.route.pk for view in views]
+    rows = Binding.objects.filter(route__in=routes, gone_at=None, key__contains=f":{kind}:", pk__gt=int(this.sweep.cursor or 0))
+    return rows.filter(written_at__lt=this.sweep.created_at).exclude(key__in=this.sweep.lines.values("key")).order_by("pk")
+
+
+def _finish(this: Pass, reader: Source) -> None:
+    counts = {kind: this.sweep.lines.filter(key__contains=f":{kind}:").count() for kind in (INVOICE, CUSTOMER)}
+    sweeping.end(this.sweep, Sweep.State.DONE, figures={**this.sweep.figures, **counts})
+
+
+_STEPS: Mapping[str, Callable[[Pass, Source], None]] = {
+    INVOICE: _invoices,
+    "gone invoices": lambda this, reader: _gone(this, INVOICE),
+    CUSTOMER: _customers,
+    "gone customers": lambda this, reader: _gone(this, CUSTOMER),
+    "": _finish,
+}

@@ -1,0 +1,106 @@
+"""Finds what drifted or was missed: every record of a source against what each destination was given and holds now."""
+
+import time
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from integrations import asking, failing, phases, registry, sweeping, systems
+from integrations.core.errors import ConnectorError, Transient
+from integrations.core.zones import zone_of
+from integrations.models import Connection, Route, Sweep
+from integrations.phases import DestinationWaits, Pass
+
+PURPOSE = Sweep.Purpose.RECONCILE
+AFTER_MIDNIGHT = timedelta(minutes=5)  # in the business's zone: dates have moved on by then, at the source too
+
+
+# --- By schedule -----------------------------------------------------------------------------------------------------
+
+
+def run_due(*, budget: float) -> bool:
+    """Begin the daily reconciles that are due, carry the running ones on for so many seconds, and say whether more could be done now."""
+    end = time.monotonic() + budget
+    for source in _due_sources():
+        begin(source, started_by="schedule")
+    for sweep in sweeping.due(PURPOSE):
+        if time.monotonic() < end:
+            carry_on(sweep, deadline=end)
+    return sweeping.due(PURPOSE).exists()
+
+
+def _due_sources() -> list[Connection]:
+    sources = Connection.objects.filter(system__in=list(registry.SOURCES), pk__in=Route.objects.values("source"))
+    return [source for source in sources.filter(status=Connection.Status.READY).order_by("pk") if _is_due(source)]
+
+
+def _is_due(source: Connection) -> bool:
+    """Whether a new day has begun for the business since the last reconcile of all its routes."""
+    last = Sweep.objects.filter(source=source, purpose=PURPOSE, route=None, dry_run=False).order_by("-created_at").first()
+    return _day(source, timezone.now()) > _day(source, last.created_at if last else source.created_at)
+
+
+def _day(source: Connection, at: datetime) -> date:
+    return (at - AFTER_MIDNIGHT).astimezone(zone_of(source.time_zone, settings.BUSINESS_TIME_ZONE)).date()
+
+
+def begin(source: Connection, *, started_by: str, route: Route | None = None, dry_run: bool = False) -> tuple[Sweep, bool]:
+    """Begin a reconcile of a source's routes or of one; the running one is returned, with False, where there is one."""
+    return sweeping.begin(source, PURPOSE, phase=phases.FIRST, started_by=started_by, route=route, dry_run=dry_run)
+
+
+# --- One turn --------------------------------------------------------------------------------------------------------
+
+
+def carry_on(sweep: Sweep, *, deadline: float) -> bool:
+    """Carry a reconcile on until it ends or the time (a time.monotonic()) is used up; False where another worker is at it.
+
+    Failures are stored and held as those of jobs are, not raised, but for those of our database: the next turn tries again.
+    What is found and what mends it are stored page by page.
+    """
+    if not sweeping.take(sweep):
+        return False
+    values: dict[str, Any] = {"due_at": timezone.now()}
+    try:
+        values = _carry_on(Pass(sweep, sweep.source, deadline))
+    except sweeping.LeaseLost:
+        values = {}
+    finally:
+        sweeping.give_back(sweep, **values)
+    return True
+
+
+def _carry_on(this: Pass) -> dict[str, Any]:
+    auth = systems.ConnectionAuth(this.source)
+    try:
+        reader = systems.source(this.source, deadline=this.deadline, auth=auth)
+        phases.look_at(this, _routes(this.sweep))
+        while this.sweep.state == Sweep.State.RUNNING and time.monotonic() < this.deadline:
+            phases.step(this, reader)
+    except sweeping.LeaseLost:
+        raise
+    except DestinationWaits as waits:
+        return _after_failure(this, waits.error)
+    except Exception as error:
+        return _after_failure(this, failing.stop(this.source, auth, failing.told(error, str(this.sweep))))
+    return {"due_at": timezone.now()}
+
+
+def _routes(sweep: Sweep) -> Iterable[Route]:
+    routes = asking.routes_of(sweep.source)
+    return routes.filter(pk=sweep.route_id) if sweep.route_id else routes
+
+
+def _after_failure(this: Pass, error: ConnectorError) -> dict[str, Any]:
+    """Try a step again when the error says; one that fails over and over ends the sweep, for tomorrow's begins anew."""
+    if error.code == "budget":
+        return {"due_at": timezone.now()}
+    failures = this.sweep.failures + (not isinstance(error, Transient) or error.counted)
+    if not isinstance(error, Transient) or failures >= sweeping.FAILURES_ALLOWED:
+        sweeping.end(this.sweep, Sweep.State.FAILED)
+        return {"problem": str(error)[:500]}
+    due_at = error.not_before or timezone.now() + sweeping.PAUSE_AFTER_FAILURE * max(1, failures)
+    return {"problem": str(error)[:500], "failures": failures, "due_at": due_at}

@@ -1,0 +1,74 @@
+"""What a reconcile finds at the vendors themselves: worklogs, payments, fields and issues that people deleted or edited."""
+
+from collections.abc import Callable
+
+from integrations import report
+from tests.flows.test_reconcile import edit_record, found, issues, organizations, records, repaired, run, settled
+from tests.flows.world import Setup, World
+
+
+def test_a_deleted_worklog_and_a_deleted_payment_record_are_found_and_made_again(world: World) -> None:
+    _, invoice = world.synced()
+    world.wave.pay(invoice, "50.00")
+    settled(world)
+    [issue] = world.jira.issues.values()
+    issue.worklogs.clear()
+    [payments] = [entry for key, entry in world.zendesk.objects.rows.items() if key == "wave_payment"]
+    payments.records.clear()
+    told = run(world)
+    assert found(told) == [("jira", "INV-1", "absent"), ("zendesk", "INV-1", "absent")]
+    repaired(world)
+    assert [count for _, count, _ in issues(world).values()] == [1]
+    assert len(records(world, "wave_payment")) == 1
+    assert report.agrees(run(world))
+
+
+def test_a_cent_of_drift_in_a_zendesk_record_and_in_a_jira_issue_is_found_and_repaired(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup())
+    customer = world.customer()
+    for number in range(3):
+        world.invoice(customer, f"INV-{number}")
+    settled(world)
+    edit_record(world, "INV-1", due="120.01")
+    issue = next(one for one in world.jira.issues.values() if "INV-2" in one.values["summary"])
+    issue.values["summary"] = issue.values["summary"].replace("120.00", "119.99")
+    told = run(world)
+    assert found(told) == [("jira", "INV-2", "drifted"), ("zendesk", "INV-1", "drifted")]
+    with world.counting() as counted:
+        repaired(world)
+    assert (len(counted.writes[0]), len(counted.writes[1])) == (1, 1)
+    assert records(world)["INV-1"]["due"] == "120.00"
+    assert report.agrees(run(world))
+
+
+def test_where_the_plan_has_no_custom_objects_the_organizations_fields_are_compared(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup(zendesk_options={"invoice_storage": "organization_fields"}))
+    world.synced()
+    settled(world)
+    next(row for row in world.zendesk.organizations.rows.values() if row.name == "Northwind Bakery").values["wave_outstanding"] = "119.99"
+    told = run(world)
+    assert found(told) == [("zendesk", "Northwind Bakery", "drifted")]
+    assert [one["held"]["wave-to-zendesk"]["customer"] for one in told["money"]] == ["119.99"]
+    repaired(world)
+    assert organizations(world)["Northwind Bakery"]["wave_outstanding"] == "120.00"
+    assert report.agrees(run(world))
+
+
+def test_customers_as_issues_are_compared_too(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup(jira_kinds=("customer", "invoice", "payment"), jira_options={"customer_issue_type": "Task"}))
+    world.synced()
+    settled(world)
+    assert report.agrees(run(world))
+    issue = next(one for one in world.jira.issues.values() if "INV-1" not in one.values["summary"])
+    issue.values["summary"] = "somebody's own words"
+    assert found(run(world)) == [("jira", "Northwind Bakery", "drifted")]
+    repaired(world)
+    assert report.agrees(run(world))
+
+
+def test_an_organization_that_had_to_take_a_suffix_is_no_drift(world: World) -> None:
+    for number in (1, 2):
+        world.invoice(world.customer("Ada", email=f"ada{number}@example.com"), f"INV-{number}")
+    settled(world)
+    assert len({name for name in organizations(world) if name.startswith("Ada")}) == 2
+    assert report.agrees(run(world))

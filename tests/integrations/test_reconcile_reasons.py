@@ -1,0 +1,243 @@
+"""Why a record is in a reconcile's report, one reason each; and what is left out of it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from audit.models import SyncJob
+from audit.states import State
+from integrations import pausing, report
+from integrations.models import Binding, Connection, FieldMapping, Route
+from tests.admin.people import job_of
+from tests.fakes import FakeRemote, FakeWave
+from tests.integrations.reconciling import LATER, brought, found, run, work
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[FakeWave, FakeRemote, Route]
+
+
+@pytest.fixture
+def ready(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route) -> Ready:
+    """Two invoices of one customer, the first with a payment, all at Zendesk."""
+    wave.put_invoice("1", payments={"5": "10.00"})
+    wave.put_invoice("2")
+    brought(wave, (to_zendesk, zendesk))
+    return wave, zendesk, to_zendesk
+
+
+def remote_of(zendesk: FakeRemote, wave: FakeWave, kind: str = "invoice", number: str = "1") -> str:
+    document = {"invoice": "record", "customer": "organization", "payment": "payment"}[kind]
+    [remote_id] = zendesk.of_key(document, wave.key(kind, number))
+    return remote_id
+
+
+def binding(wave: FakeWave, kind: str = "invoice", number: str = "1") -> Binding:
+    return Binding.objects.get(key=wave.key(kind, number))
+
+
+def test_what_agrees_is_not_in_the_report(ready: Ready, source: Connection) -> None:
+    told = run(source)
+    assert (told["findings"], told["money"], told["records"]) == ([], [], {"customer": 1, "invoice": 2})
+    assert report.agrees(told)
+    assert not SyncJob.objects.exists()
+
+
+# --- Each reason -----------------------------------------------------------------------------------------------------
+
+
+def missed(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.put_invoice("2", due="40.00", modified_at=LATER)
+
+
+def unbound(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.put_invoice("3", due="0.00")
+
+
+def aged(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    FieldMapping.objects.create(route=route, kind="customer", target="tier", template="gold")
+
+
+def drifted(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    zendesk.objects[remote_of(zendesk, wave)].fields["status"] = "by hand"
+
+
+def absent(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    del zendesk.objects[remote_of(zendesk, wave, "customer", "7")]
+
+
+def payment_absent(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    del zendesk.objects[remote_of(zendesk, wave, "payment", "5")]
+
+
+def unfinished(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    Binding.objects.filter(key=wave.key("invoice", "1")).update(state=Binding.State.IN_DOUBT)
+
+
+def lost(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    Binding.objects.filter(key=wave.key("invoice", "1")).update(state=Binding.State.LOST)
+
+
+def twins(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    key = wave.key("invoice", "1")
+    zendesk.make("record", key, {})
+    Binding.objects.filter(key=key).update(remote_id="")
+
+
+def unmappable(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    zendesk.unmappable.add(wave.key("customer", "7"))
+
+
+def unreadable(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.unreadable.add(wave.key("customer", "7"))
+
+
+CHANGES = {
+    missed: [("Customer 7", "missed", ("owed",)), ("INV-2", "missed", ("due",))],
+    unbound: [("INV-3", "unbound", ())],
+    aged: [("Customer 7", "aged", ("tier",))],
+    drifted: [("INV-1", "drifted", ("status",))],
+    absent: [("Customer 7", "absent", ())],
+    payment_absent: [("INV-1", "absent", ())],
+    unfinished: [("INV-1", "unfinished", ())],
+    lost: [("INV-1", "lost", ())],
+    twins: [("INV-1", "twins", ())],
+    unmappable: [("Customer 7", "unmappable", ())],
+    unreadable: [("", "unreadable", ())],
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_each_reason_is_told_with_the_fields_and_mended_by_a_job(
+    ready: Ready, source: Connection, change: Callable[..., None], expected: list[Any]
+) -> None:
+    change(*ready)
+    told = run(source)
+    assert found(told) == [("zendesk", *one) for one in expected]
+    by_people = {"lost", "twins"}
+    assert [bool(one["job"]) for one in told["findings"]] == [one["reason"] not in by_people for one in told["findings"]]
+    assert (told["repairs"], told["for_people"]) == (SyncJob.objects.count(), sum(one[1] in by_people for one in expected))
+
+
+@pytest.mark.parametrize("change", [missed, unbound, aged, drifted, payment_absent, unfinished], ids=lambda one: one.__name__)
+def test_after_the_repairs_the_next_reconcile_finds_nothing(ready: Ready, source: Connection, change: Callable[..., None]) -> None:
+    change(*ready)
+    run(source)
+    work()
+    assert report.agrees(told := run(source)), told
+
+
+def test_only_what_no_event_told_counts_as_a_missed_webhook(ready: Ready, source: Connection) -> None:
+    for change in (missed, drifted):
+        change(*ready)
+    told = run(source)
+    assert (told["repairs"], told["repairs_because_a_webhook_was_missed"]) == (3, 2)
+    assert told["by_reason"] == {"drifted": 1, "missed": 2}
+
+
+# --- Deletions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_delete", ["mark", "delete"])
+def test_a_deletion_is_carried_out_once_after_a_read_by_id(ready: Ready, source: Connection, on_delete: str) -> None:
+    wave, zendesk, route = ready
+    route.options["on_delete"] = on_delete
+    route.save()
+    del wave.invoices["1"]
+    wave.put_invoice("2")
+    assert ("zendesk", "", "deleted", ()) in found(run(source))
+    work()
+    assert (wave.reads, wave.batches) != ([], []), "it is read by id before it is believed"
+    kept = [item.fields["status"] for item in zendesk.objects.values() if item.key == wave.key("invoice", "1")]
+    assert kept == (["DELETED"] if on_delete == "mark" else [])
+    for _ in range(2):
+        assert report.agrees(told := run(source)), told
+
+
+def test_what_only_left_the_list_stays_as_it_is(ready: Ready, source: Connection) -> None:
+    wave, zendesk, _ = ready
+    hidden = wave.invoices.pop("1")
+    run(source)
+    wave.invoices["1"] = hidden
+    work()
+    assert zendesk.objects[remote_of(zendesk, wave)].fields["status"] == "SENT"
+
+
+def test_a_route_without_customers_is_not_asked_to_delete_the_organization_that_an_invoice_made(
+    wave: FakeWave, zendesk: FakeRemote, source: Connection, zendesk_route: Callable[..., Route]
+) -> None:
+    route = zendesk_route(source, kinds=("invoice",))
+    wave.put_invoice("1")
+    stub = {"kind": "organization", "key": wave.key("customer", "9"), "remote_id": "9", "state": "bound", "written_at": LATER}
+    Binding.objects.create(route=route, **stub)
+    told = run(source)
+    assert found(told) == [("zendesk", "INV-1", "unbound", ())]
+
+
+# --- What is in hand -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.BLOCKED])
+def test_what_a_job_is_about_to_bring_is_left_out(ready: Ready, source: Connection, state: str) -> None:
+    wave, _, route = ready
+    drifted(*ready)
+    job_of(route, 1, key=wave.key("invoice", "1"), state=state)
+    assert run(source)["findings"] == []
+
+
+def test_what_was_written_after_the_page_was_read_is_left_out(ready: Ready, source: Connection) -> None:
+    wave, _, _ = ready
+    drifted(*ready)
+    later = timezone.now() + timedelta(minutes=1)
+
+    def write() -> None:
+        Binding.objects.update(written_at=later)
+
+    wave.after_page = write
+    assert run(source)["findings"] == []
+
+
+def test_what_was_written_from_a_newer_state_is_left_out(ready: Ready, source: Connection) -> None:
+    drifted(*ready)
+    Binding.objects.update(source_modified_at=LATER)
+    assert run(source)["findings"] == []
+
+
+def test_a_status_that_cannot_be_mapped_is_not_asked_for_every_day(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
+) -> None:
+    wave.put_invoice("1")
+    brought(wave, (to_jira, jira))
+    job_of(to_jira, 1, key=wave.key("invoice", "1"), state=State.SUCCEEDED, notes=["status_unmapped"])
+    assert run(source)["findings"] == []
+
+
+@pytest.mark.parametrize("change", [unmappable, unreadable], ids=lambda one: one.__name__)
+def test_what_ended_dead_for_its_mapping_or_form_makes_no_dead_letter_a_day(
+    ready: Ready, source: Connection, change: Callable[..., None]
+) -> None:
+    wave, _, route = ready
+    change(*ready)
+    job_of(route, 7, kind="customer", key=wave.key("customer", "7"), state=State.DEAD)
+    told = run(source)
+    assert ([bool(one["job"]) for one in told["findings"]], SyncJob.objects.count()) == ([False], 1)
+
+
+# --- Routes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reconcile_of_one_route_lets_the_other_be(
+    wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, to_jira: Route, source: Connection
+) -> None:
+    wave.put_invoice("1")
+    assert found(run(source, route=to_jira)) == [("jira", "INV-1", "unbound", ())]
+
+
+def test_a_paused_route_is_compared_and_its_repairs_wait(ready: Ready, source: Connection) -> None:
+    pausing.pause(ready[2])
+    drifted(*ready)
+    assert found(run(source)) == [("zendesk", "INV-1", "drifted", ("status",))]
+    work()
+    assert SyncJob.objects.get().state == State.PENDING

@@ -1,0 +1,330 @@
+"""A reconcile goes on in turns: through failures, crashes and two workers at once; a new one each day."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from audit.models import Hold, SyncJob
+from integrations import reconcile, report, tasks
+from integrations.core.errors import Disconnected, Transient
+from integrations.core.paging import BEGINNING
+from integrations.models import Connection, Line, Route, Sweep
+from tests.fakes import MODIFIED, FakeRemote, FakeWave
+from tests.integrations.reconciling import FAR, begun, brought, found, reasons, run, turned
+
+pytestmark = pytest.mark.django_db
+DOWN = Transient("POST /graphql: 503", code="unavailable")
+
+
+@pytest.fixture
+def five(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route) -> FakeWave:
+    """Five invoices that never arrived, two to a page."""
+    for number in range(1, 6):
+        wave.put_invoice(str(number), modified_at=MODIFIED + timedelta(minutes=number))
+    wave.page_size = 2
+    return wave
+
+
+def free(sweep: Sweep) -> None:
+    """Let the lease run out."""
+    Sweep.objects.filter(pk=sweep.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def falls_after(wave: FakeWave, pages: int) -> None:
+    """Let Wave be down once so many pages have been read."""
+
+    def count() -> None:
+        if len(wave.pages) == pages:
+            wave.down = DOWN
+
+    wave.after_page = count
+
+
+# --- The source fails ------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_source_is_waited_for_and_the_pages_stored_are_not_read_again(five: FakeWave, source: Connection) -> None:
+    falls_after(five, 2)
+    sweep = turned(begun(source))
+    assert (sweep.state, sweep.failures, sweep.problem, sweep.phase) == ("running", 1, "POST /graphql: 503", "invoice")
+    assert timedelta(seconds=50) < sweep.due_at - timezone.now() <= timedelta(minutes=1)
+    assert reasons(sweep) == [(str(number), "unbound") for number in range(1, 5)]
+    five.down, known = None, len(five.pages)
+    turned(sweep)
+    assert (sweep.state, sweep.problem, sweep.failures) == ("done", "", 0)
+    assert five.pages[known][1] > BEGINNING, "it goes on from the page stored last"
+    assert reasons(sweep) == [("1", "unbound"), ("2", "unbound"), ("3", "unbound"), ("4", "unbound"), ("5", "unbound"), ("7", "unbound")]
+    assert SyncJob.objects.count() == 6
+
+
+def test_the_fifth_failure_in_a_row_ends_it_for_today(five: FakeWave, source: Connection) -> None:
+    five.down = DOWN
+    sweep = begun(source)
+    waits = []
+    for _ in range(4):
+        turned(sweep)
+        waits.append(round((sweep.due_at - timezone.now()).total_seconds() / 60))
+    assert (waits, sweep.state) == ([1, 2, 3, 4], "running")
+    turned(sweep)
+    assert (sweep.state, sweep.problem, sweep.lease_owner) == ("failed", "POST /graphql: 503", "")
+    assert report.in_words(report.report(sweep)) == "failed: POST /graphql: 503"
+
+
+def test_the_vendors_own_time_is_kept_to_and_waits_that_say_nothing_of_it_are_not_counted(five: FakeWave, source: Connection) -> None:
+    until = timezone.now() + timedelta(minutes=7)
+    five.down = Transient("POST /graphql: 429", code="rate_limited", not_before=until, scope="connection", counted=False)
+    sweep = turned(begun(source), times=6)
+    assert (sweep.state, sweep.failures, sweep.due_at) == ("running", 0, until)
+    assert not reconcile.run_due(budget=5), "it is not due"
+    assert list(Hold.objects.values_list("scope", "until")) == [(f"connection:{source.pk}", until)]
+
+
+def test_a_dead_grant_at_the_source_ends_it_and_says_so(five: FakeWave, source: Connection) -> None:
+    five.down = Disconnected("wave-main: the grant is dead")
+    sweep = turned(begun(source))
+    assert (sweep.state, sweep.problem) == ("failed", "wave-main: the grant is dead")
+    assert Connection.objects.get(pk=source.pk).status == Connection.Status.NEEDS_RECONNECT
+
+
+def test_a_defect_of_ours_is_a_failure_like_others_and_its_text_stays_out_of_the_log(
+    five: FakeWave, source: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down() -> None:
+        raise ZeroDivisionError("Ada Miller, ada@example.com")
+
+    five.after_page = break_down
+    with caplog.at_level(logging.DEBUG):
+        sweep = turned(begun(source), times=5)
+    assert (sweep.state, sweep.problem) == ("failed", "a defect in this product; the log names its place")
+    assert "ZeroDivisionError" in caplog.text and "Ada" not in caplog.text
+
+
+# --- A destination fails ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, to_jira: Route) -> tuple[FakeWave, FakeRemote]:
+    """One invoice at both destinations, edited at Jira."""
+    wave.put_invoice("1")
+    brought(wave, (to_zendesk, zendesk), (to_jira, jira))
+    [issue] = jira.of_key("record", wave.key("invoice", "1"))
+    jira.objects[issue].fields["status"] = "by hand"
+    return wave, zendesk
+
+
+AT_JIRA = [("jira", "INV-1", "drifted", ("status",))]
+
+
+def test_a_failing_destination_is_waited_for_then_left_out_while_the_other_goes_on(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    two[1].down = Transient("GET /record/many: 503", code="unavailable")
+    sweep = turned(begun(source), times=4)
+    assert (sweep.state, sweep.failures, sweep.left_out) == ("running", 4, {})
+    turned(sweep)
+    told = report.report(sweep)
+    assert (told["state"], told["left_out"]) == ("done", {"wave-to-zendesk": "GET /record/many: 503"})
+    assert found(told) == AT_JIRA
+    assert "wave-to-zendesk was not looked at: GET /record/many: 503" in report.in_words(told)
+
+
+def test_a_limit_at_a_destination_does_not_hold_the_source(two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route) -> None:
+    until = timezone.now() + timedelta(minutes=3)
+    two[1].down = Transient("GET /record/many: 429", code="rate_limited", not_before=until, scope="connection")
+    sweep = turned(begun(source))
+    assert (sweep.state, sweep.due_at, sweep.problem) == ("running", until, "GET /record/many: 429")
+    assert list(Hold.objects.values_list("scope", flat=True)) == [f"connection:{to_zendesk.destination_id}"]
+
+
+def test_a_destination_whose_grant_dies_is_left_out_and_marked(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    two[1].down = Disconnected("the grant is dead")
+    told = run(source)
+    assert (told["left_out"], found(told)) == ({"wave-to-zendesk": "the grant is dead"}, AT_JIRA)
+    states = dict(Connection.objects.values_list("slug", "status"))
+    assert (states["wave-main"], states["wave-to-zendesk-account"]) == ("ready", "needs_reconnect")
+
+
+def test_a_destination_that_needs_reconnecting_is_not_even_asked(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    Connection.objects.filter(pk=to_zendesk.destination_id).update(status=Connection.Status.NEEDS_RECONNECT)
+    told = run(source)
+    assert (list(told["left_out"]), found(told), two[1].events) == (["wave-to-zendesk"], AT_JIRA, [])
+
+
+def test_a_destination_that_is_set_up_wrongly_is_left_out_and_the_source_is_not_blamed(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    Connection.objects.filter(pk=to_zendesk.destination_id).update(settings={"subdomain": "no bare label"})
+    told = run(source)
+    assert (list(told["left_out"]), found(told)) == (["wave-to-zendesk"], AT_JIRA)
+    assert Connection.objects.get(pk=source.pk).status == Connection.Status.READY
+
+
+def test_what_is_deleted_is_not_asked_of_a_destination_that_was_left_out(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    Connection.objects.filter(pk=to_zendesk.destination_id).update(status=Connection.Status.NEEDS_RECONNECT)
+    two[0].invoices.clear()
+    assert found(run(source)) == [("jira", "", "deleted", ())]
+
+
+# --- Workers ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_workers_at_once_one_carries_it_on(five: FakeWave, source: Connection) -> None:
+    sweep = begun(source)
+    answers: list[bool] = []
+    five.after_page = lambda: answers.append(reconcile.carry_on(Sweep.objects.get(pk=sweep.pk), deadline=FAR))
+    turned(sweep)
+    assert (set(answers), sweep.state) == ({False}, "done")
+
+
+def test_a_crash_between_two_pages_is_followed_by_another_worker_once_the_lease_ends(five: FakeWave, source: Connection) -> None:
+    sweep = begun(source)
+
+    def die() -> None:
+        if len(five.pages) == 2:
+            Sweep.objects.filter(pk=sweep.pk).update(lease_owner="a worker that was killed")
+            raise KeyboardInterrupt
+
+    five.after_page = die
+    with pytest.raises(KeyboardInterrupt):
+        reconcile.carry_on(sweep, deadline=FAR)
+    five.after_page = lambda: None
+    assert not reconcile.carry_on(sweep, deadline=FAR), "the lease stands"
+    assert not reconcile.run_due(budget=5)
+    free(sweep)
+    turned(sweep)
+    assert (sweep.state, SyncJob.objects.count()) == ("done", 6)
+    assert reasons(sweep) == [("1", "unbound"), ("2", "unbound"), ("3", "unbound"), ("4", "unbound"), ("5", "unbound"), ("7", "unbound")]
+
+
+def test_a_worker_that_lost_its_lease_stores_nothing_more(five: FakeWave, source: Connection) -> None:
+    sweep = begun(source)
+
+    def take_over() -> None:
+        if len(five.pages) == 2:
+            Sweep.objects.filter(pk=sweep.pk).update(lease_owner="another worker")
+
+    five.after_page = take_over
+    turned(sweep)
+    assert (sweep.state, sweep.lease_owner, reasons(sweep)) == ("running", "another worker", [("1", "unbound"), ("2", "unbound")])
+    assert SyncJob.objects.count() == 2
+
+
+def test_a_crash_before_the_very_end_is_ended_by_the_next_turn(five: FakeWave, source: Connection) -> None:
+    sweep = begun(source)
+    Sweep.objects.filter(pk=sweep.pk).update(phase="")
+    turned(sweep)
+    assert (sweep.state, Line.objects.count()) == ("done", 0)
+
+
+def test_a_turn_ends_with_its_time_and_the_next_goes_on(five: FakeWave, source: Connection) -> None:
+    sweep = begun(source)
+    turns = 0
+    while sweep.state == "running" and turns < 20:
+        reconcile.carry_on(sweep, deadline=0)
+        assert sweep.state == "running"
+        reconcile.carry_on(sweep, deadline=FAR)
+        turns += 1
+    assert (turns, sweep.state) == (1, "done")
+
+
+# --- Day by day ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(source: Connection) -> Iterator[time_machine.Traveller]:
+    """Yield the clock, with a source that was entered at noon of 27 March 2026, UTC."""
+    with time_machine.travel(datetime(2026, 3, 27, 12, tzinfo=UTC), tick=False) as traveller:
+        Connection.objects.filter(pk=source.pk).update(created_at=timezone.now())
+        yield traveller
+
+
+# Berlin's clocks go forward on 29 March 2026; Kiritimati is 14 hours ahead of UTC.
+DAYS = [
+    (
+        "Europe/Berlin",
+        [("27T22:59", 0), ("27T23:04", 0), ("27T23:05", 1), ("28T23:04", 1), ("28T23:05", 2), ("29T22:04", 2), ("29T22:05", 3)],
+    ),
+    ("Pacific/Kiritimati", [("28T10:04", 0), ("28T10:05", 1)]),
+    ("America/New_York", [("28T04:04", 0), ("28T04:05", 1)]),
+    ("", [("28T00:04", 0), ("28T00:05", 1)]),
+]
+
+
+@pytest.mark.parametrize(("zone", "moments"), DAYS, ids=[zone or "none known: UTC" for zone, _ in DAYS])
+def test_one_runs_each_day_five_minutes_after_the_businesss_midnight(
+    wave: FakeWave,
+    zendesk: FakeRemote,
+    to_zendesk: Route,
+    source: Connection,
+    clock: time_machine.Traveller,
+    zone: str,
+    moments: list[tuple[str, int]],
+) -> None:
+    Connection.objects.filter(pk=source.pk).update(time_zone=zone)
+    for moment, count in moments:
+        clock.move_to(datetime.fromisoformat(f"2026-03-{moment}+00:00"), tick=False)
+        tasks.reconcile()
+        assert Sweep.objects.filter(state="done", started_by="schedule").count() == count, moment
+
+
+def test_neither_a_dry_run_nor_one_of_a_single_route_nor_one_just_after_midnight_stands_for_the_days(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, source: Connection, clock: time_machine.Traveller
+) -> None:
+    clock.move_to(datetime(2026, 3, 28, 0, 2, tzinfo=UTC), tick=False)
+    run(source)
+    clock.move_to(datetime(2026, 3, 28, 0, 5, tzinfo=UTC), tick=False)
+    run(source, dry_run=True)
+    run(source, route=to_zendesk)
+    tasks.reconcile()
+    assert Sweep.objects.filter(started_by="schedule").count() == 1
+
+
+def test_an_account_that_must_be_connected_again_gets_the_days_once_it_is(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, source: Connection, clock: time_machine.Traveller
+) -> None:
+    Connection.objects.filter(pk=source.pk).update(status=Connection.Status.NEEDS_RECONNECT)
+    clock.move_to(datetime(2026, 3, 28, 9, tzinfo=UTC), tick=False)
+    tasks.reconcile()
+    assert not Sweep.objects.exists()
+    Connection.objects.filter(pk=source.pk).update(status=Connection.Status.READY)
+    tasks.reconcile()
+    assert Sweep.objects.get().state == "done"
+
+
+# --- Effort ----------------------------------------------------------------------------------------------------------
+
+
+def statements(source: Connection) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        turned(begun(source))
+    return len(captured)
+
+
+@pytest.mark.parametrize("edited", [False, True], ids=["unchanged", "all edited"])
+def test_a_hundred_records_more_cost_a_constant_number_of_statements(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, source: Connection, edited: bool
+) -> None:
+    counts = []
+    for size in (100, 200):
+        for number in range(size - 100, size):
+            wave.put_invoice(str(number), customer="7", modified_at=MODIFIED + timedelta(minutes=number))
+        zendesk.objects.clear()
+        to_zendesk.bindings.all().delete()
+        SyncJob.objects.all().delete()
+        brought(wave, (to_zendesk, zendesk))
+        for item in zendesk.objects.values():
+            item.fields |= {"status": "by hand"} if edited and item.kind == "record" else {}
+        counts.append(statements(source))
+    assert counts[1] - counts[0] <= (45 if edited else 25)

@@ -1,0 +1,346 @@
+"""Plays one seed: the story with its faults, then the healing, then the reckoning."""
+
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import connections
+
+from audit import replay
+from integrations import tasks
+from integrations.models import Connection
+from tests.flows.world import World
+from tests.simulation import outcome
+from tests.simulation.faults import Faults, down
+from tests.simulation.ground import NO_FAULTS, Ground
+from tests.simulation.stage import START, Stage, Violation, Work
+from tests.simulation.story import CHANGES, Story
+from tests.simulation.watch import Watch
+from tests.simulation.wire import Fault, Trip, Wire
+from tests.simulation.world import SETUP, Template, copied
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+TASKS = (("sweep", tasks.sweep), ("beat", tasks.beat), ("refresh", tasks.refresh), ("poll", tasks.poll))
+MAY_DIE = ("forbidden", "invalid", "gave_up", "crashed", "workflow", "lost", "refused", "name_taken", "email_taken", "ambiguous")
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What sort of seed this is: probabilities per call, point, statement; durations in seconds."""
+
+    fault: float
+    death: float
+    stall: float
+    refusal: float
+    tells: float
+    acknowledge: str
+    limited: bool
+    skew: dict[str, float]
+    index_lag: float
+    search_lag: float
+    longest_wait: int
+    between: float  # seconds between two changes, on average
+    outages: int
+    nights: int  # how often the machine is off for hours or days
+    rotations: int
+
+    @classmethod
+    def drawn(cls, seed: int) -> "Traits":
+        """Return the traits of a seed; the first few are tame, so that a failure there is easy to read."""
+        draw = random.Random(f"traits {seed}")
+        wild = draw.choice((0.0, 0.3, 1.0, 1.0, 2.0))
+        return cls(
+            fault=0.05 * wild,
+            death=0.0008 * wild,
+            stall=0.003 * wild,
+            refusal=0.001 * wild,
+            tells=draw.choice((0.0, 0.5, 0.8, 1.0)),
+            acknowledge=draw.choice(("processed", "stored")),
+            limited=draw.random() < 0.5,
+            skew={vendor: draw.uniform(-200, 200) if wild else 0.0 for vendor in ("wave", "zendesk", "jira")},
+            index_lag=draw.choice((0.0, 5.0, 60.0)),
+            search_lag=draw.choice((0.0, 5.0, 60.0)),
+            longest_wait=draw.choice((30, 300, 300, 86_400)),
+            between=draw.choice((5.0, 20.0, 40.0)),
+            outages=draw.choice((0, 1, 3)) if wild else 0,
+            nights=draw.choice((0, 0, 1)) if wild else 0,
+            rotations=draw.choice((0, 0, 1)) if wild else 0,
+        )
+
+
+@dataclass
+class Play:
+    """One seed on its way."""
+
+    ground: Ground
+    world: World
+    stage: Stage
+    story: Story
+    wire: Wire
+    watch: Watch
+    traits: Traits
+    rows: sqlite3.Connection
+    changes: int = CHANGES
+    healed: bool = False
+    whole_since: datetime = START  # since when all accounts are connected and no fault happens
+    down: dict[str, float] = field(default_factory=dict)  # vendor -> until when
+
+    # --- What the ground asks
+
+    def arm(self) -> None:
+        """Let faults happen."""
+        chance, traits = self.stage.random, self.traits
+        faults = Faults(self.stage, self.world.wave, self.world.zendesk, self.world.jira, longest_wait=traits.longest_wait)
+        faults.limited = self.watch.limited_by
+
+        def fault(trip: Trip) -> tuple[str, Fault] | None:
+            if self.down.get(trip.system, 0) > self.stage.seconds:
+                return "an outage", down(self.stage)
+            return faults.draw(trip) if chance.random() < traits.fault else None
+
+        self.wire.fault = fault
+        # Polls are few and jobs are many: as many of both shall end half way.
+        self.ground.dies = lambda point: chance.random() < traits.death * (10 if self._polls() else 1)
+        self.ground.refuses = lambda sql: chance.random() < traits.refusal
+        self.ground.stalls = self._stall
+
+    def _polls(self) -> bool:
+        work = self.stage.running.work
+        return work is not None and work.name == "poll"
+
+    def _stall(self, what: str) -> float:
+        # Not between the last look at the clock and the sending: no client of these vendors can close that gap.
+        if self.stage.random.random() >= self.traits.stall:
+            return 0.0
+        about_to_send = "exchange" in what or "slot" in what
+        return self.stage.random.uniform(1, 15 if about_to_send else 400)
+
+    def disarm(self) -> None:
+        """Let faults stop."""
+        self.wire.fault = lambda trip: None
+        self.ground.dies, self.ground.refuses, self.ground.stalls = NO_FAULTS, NO_FAULTS, lambda point: 0.0
+        self.down.clear()
+        self.world.jira.index_lag = self.world.zendesk.search_lag = 0.0
+
+    def woken(self, ids: Sequence[str]) -> None:
+        """Turn a wake-up into a worker's turn: it may be lost or doubled."""
+        chance = self.stage.random
+        times = chance.choices((1, 0, 2), (90, 5, 5))[0] if not self.healed else 1
+        for _ in range(times):
+            self.stage.after(chance.uniform(0.01, 0.5), lambda: self._worker("sync", lambda: tasks.sync(ids)))
+
+    def _worker(self, name: str, run: Callable[[], object]) -> None:
+        if not self.story.closed:
+            self.stage.give("worker", Work(name, run))
+
+    # --- The schedule
+
+    def tick(self) -> None:
+        """Start what runs each minute."""
+        for name, task in TASKS:
+            if self.stage.waiting("worker") < 8:
+                self._worker(name, task)
+        self.stage.after(MINUTE, self.tick) if not self.healed else None
+
+    def look_after(self) -> None:
+        """Let a person connect again what needs it, now and then."""
+        self.stage.give("person", Work("a person looks", self._reconnect, safe=True))
+        self.stage.after(self.stage.random.uniform(20 * MINUTE, 90 * MINUTE), self.look_after) if not self.healed else None
+
+    def _reconnect(self) -> None:
+        if Connection.objects.filter(status=Connection.Status.NEEDS_RECONNECT).exists():
+            self.stage.note("a person connects again")
+            self.world.reconnect(SETUP)
+            self.whole_since = self.stage.now
+            self.watch.learn(self.world.tokens.values())
+
+    def _replay(self) -> None:
+        dead = list(replay.unsettled())
+        odd = [f"{job.kind} {job.error_code}" for job in dead if job.error_code not in MAY_DIE]
+        if odd:
+            self.stage.violate(f"dead letters that nothing explains: {odd}")
+        if dead:
+            self.stage.note(f"a person replays {len(dead)}")
+            replay.replay(dead)
+
+    def rotate(self) -> None:
+        """Let somebody else use the refresh token of a vendor."""
+        vendor = self.stage.random.choice(("wave", "zendesk", "jira"))
+        self.stage.note(f"the token of {vendor} is rotated elsewhere")
+        if vendor == "wave":
+            for grant in list(self.world.wave.grants.grants):
+                self.world.wave.revoke(grant.access_token)
+        elif vendor == "zendesk":
+            self.world.zendesk.tokens.grants.clear()
+        else:
+            self.world.jira.grants.revoke()
+
+    def break_down(self) -> None:
+        """Let a vendor be down for a while."""
+        vendor = self.stage.random.choice(("wave", "zendesk", "jira"))
+        self.down[vendor] = self.stage.seconds + self.stage.random.uniform(MINUTE, 40 * MINUTE)
+        self.stage.note(f"{vendor} breaks down")
+
+    def switch_off(self) -> None:
+        """Cut our machine's power for hours or days."""
+        self.stage.note("the power goes")
+        self.story.closed = True
+        self.stage.kill_all(("web", "worker"))
+        self.stage.after(self.stage.random.choice((HOUR, 10 * HOUR, 3.5 * DAY)), self.switch_on)
+
+    def switch_on(self) -> None:
+        """Give the power back."""
+        self.stage.note("the power is back")
+        self.story.closed = False
+
+    # --- The acts
+
+    def act(self) -> None:
+        """Play all: changes under faults, healing, and the comparison of what stands with what should."""
+        self.story.settle_in()
+        self.stage.open("web", 2)
+        self.stage.open("worker", 3)
+        self.stage.open("person", 1)
+        self._prepare()
+        self.arm()
+        self.tick()
+        self.look_after()
+        end = 0.0
+        for _ in range(self.changes):
+            end += self.stage.random.expovariate(1 / self.traits.between)
+            self.stage.at(end, self.story.change)
+        for count, what in (
+            (self.traits.outages, self.break_down),
+            (self.traits.nights, self.switch_off),
+            (self.traits.rotations, self.rotate),
+        ):
+            for _ in range(count):
+                self.stage.at(self.stage.random.uniform(0.1, 0.9) * end, what)
+        self.stage.run(end + MINUTE)
+        self._heal()
+        self.watch.reckon()
+        outcome.compare(self.stage, self.world, self.story, self.rows)
+
+    def _prepare(self) -> None:
+        self.world.jira.index_lag, self.world.zendesk.search_lag = self.traits.index_lag, self.traits.search_lag
+
+    def _heal(self) -> None:
+        """Let faults stop and the product come to rest, in bounded time."""
+        self.stage.note("the faults stop")
+        self.disarm()
+        self.switch_on()
+        self.story.send_all()
+        self.healed, self.whole_since = True, self.stage.now
+        bound = self.stage.seconds + self.traits.longest_wait + 3 * HOUR
+        quiet = 0
+        while quiet < 2:
+            if self.stage.seconds > bound:
+                self.stage.violate(f"no rest within {self.traits.longest_wait + 3 * HOUR:.0f} s: {self.unrest()}")
+            self.tick()
+            self.stage.give("person", Work("a person looks", self._reconnect, safe=True))
+            self.stage.run(self.stage.seconds + self._next_due())
+            if not self._under_way():
+                self.stage.give("person", Work("a person replays", self._replay, safe=True))
+                self.stage.run(self.stage.seconds + 5)
+            quiet = 0 if self.unrest() or not self._polled() else quiet + 1
+
+    def _next_due(self) -> float:
+        """Return the seconds until something is due, at least a minute: no need for each tick on the way."""
+        query = (
+            "SELECT min(due) FROM (SELECT due_at due FROM audit_syncjob WHERE state = 'pending' "
+            "UNION SELECT lease_until FROM audit_syncjob WHERE state = 'running')"
+        )
+        found = self.rows.execute(query).fetchone()[0]
+        due = datetime.fromisoformat(found).replace(tzinfo=UTC) if found else self.stage.now
+        holds = [
+            datetime.fromisoformat(row[0]).replace(tzinfo=UTC)
+            for row in self.rows.execute("SELECT until FROM audit_hold WHERE until IS NOT NULL")
+        ]
+        later = [until for until in holds if until > self.stage.now]
+        due = due if due > self.stage.now or not later else min(later)
+        return max(MINUTE, (due - self.stage.now).total_seconds() + 2)
+
+    def _polled(self) -> bool:
+        """Whether both listings were read to their end since all is whole."""
+        since = self.whole_since.strftime("%Y-%m-%d %H:%M:%S")
+        polled = self.rows.execute("SELECT count(*) FROM integrations_watermark WHERE polled_at > ?", (since,)).fetchone()[0]
+        return int(polled) == 2  # customers and invoices
+
+    def _under_way(self) -> bool:
+        return bool(self.rows.execute("SELECT 1 FROM audit_syncjob WHERE state IN ('pending', 'running', 'blocked')").fetchone())
+
+    def unrest(self) -> str:
+        """Return what is still under way."""
+        counts = self.rows.execute(
+            "SELECT state, count(*) FROM audit_syncjob WHERE state IN ('pending', 'running', 'blocked') "
+            "OR (state = 'dead' AND resolved_by_id IS NULL) GROUP BY state"
+        ).fetchall()
+        waiting = sum(mail.told and not mail.taken for mail in self.story.mails)
+        return ", ".join([*(f"{number} {state}" for state, number in counts), *([f"{waiting} deliveries"] if waiting else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a seed ended."""
+
+    seed: int
+    steps: int
+    digest: str
+    seconds: float  # of CPU
+    virtual: float
+    failure: str = ""
+    latest: tuple[str, ...] = ()
+
+
+def play(ground: Ground, made: Template, seed: int, *, traits: Traits | None = None, changes: int = CHANGES) -> Result:
+    """Play a seed; a broken promise is told in the result, a defect of the simulation is raised."""
+    begun = time.process_time()
+    ground.stage = None
+    ground.reseed(seed)
+    world = copied(made, ground, name=f"seed-{seed}")
+    stage = Stage(seed, move_clock=ground.clock.move_to, stand=ground.stand, bury=ground.bury)
+    ground.clock.move_to(stage.now)
+    wire = Wire(ground, world.stand_ins)
+    chosen = traits or Traits.drawn(seed)
+    rows = sqlite3.connect(connections.settings["default"]["NAME"], check_same_thread=False, isolation_level=None)
+    story = Story(stage, world, tells=chosen.tells, changes=changes)
+    watch = Watch(ground, stage, world, story, rows)
+    this = Play(ground, world, stage, story, wire, watch, chosen, rows, changes)
+    failure = ""
+    try:
+        story.settle_in()
+        stand(this, made)
+        this.act()
+    except Violation as violation:
+        failure = str(violation)
+    except Exception as error:
+        if stage.failure is not error:
+            raise
+        failure = f"{type(error).__name__}: {error}"
+    finally:
+        stage.close()
+        ground.stage = None
+        rows.close()
+    return Result(seed, stage.steps, stage.digest.hexdigest(), time.process_time() - begun, stage.seconds, failure, tuple(stage.latest))
+
+
+def stand(this: Play, made: Template) -> None:
+    """Put production code on this play's ground."""
+    ground, traits, wire, watch = this.ground, this.traits, this.wire, this.watch
+    for vendor, clock in made.clocks.items():
+        clock.apart = traits.skew[vendor]
+    settings.WEBHOOK_ACK = traits.acknowledge
+    settings.WAVE_MAX_PER_MINUTE, settings.WAVE_MAX_CONCURRENT = (60, 1) if traits.limited else (0, 0)
+    ground.stage, ground.send, ground.woken = this.stage, wire.send, this.woken
+    watch.limited = traits.limited
+    wire.latency = lambda: this.stage.random.choice((0.02, 0.05, 0.1, 0.3, 1.0))
+    wire.sent, wire.arrived, wire.ended = watch.sent, watch.arrived, watch.ended
+    this.story.answered = watch.answered
+    logging.getLogger().handlers[:] = [watch.sink]
+    ground.settled, ground.is_over = watch.stored, watch.is_over
+    watch.learn(this.world.tokens.values())

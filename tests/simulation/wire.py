@@ -1,0 +1,121 @@
+"""The wire between production code and the stand-ins: no sockets, but time, faults and witnesses on the way."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from django.db import connections
+from requests.structures import CaseInsensitiveDict
+
+from integrations.sandbox.server import Call, Request, Response, StandIn
+from tests.simulation.ground import Ground
+
+HOST = "127.0.0.1:9"  # never called
+BASE = f"http://{HOST}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One request on its way: to whom, and whether it would change something there."""
+
+    system: str
+    request: Request
+    writes: bool
+    token: bool  # asks for an access token
+
+    @property
+    def told(self) -> str:
+        """The trip in a few words."""
+        return f"{self.request.method} {self.system}{self.request.path}"
+
+
+Handle = Callable[[Request], Response]
+# Gets the trip and what carries it out; returns the answer, or raises what `requests` would raise.
+Fault = Callable[[Trip, Handle], Response]
+
+
+class Wire:
+    """Carries requests to the stand-ins."""
+
+    def __init__(self, ground: Ground, stand_ins: Mapping[str, StandIn]) -> None:
+        self.ground = ground
+        self.stand_ins = stand_ins
+        self.fault: Callable[[Trip], tuple[str, Fault] | None] = lambda trip: None
+        self.latency: Callable[[], float] = lambda: 0.0
+        self.sent: Callable[[Trip], object] = lambda trip: None
+        self.arrived: Callable[[Trip, Response], object] = lambda trip, response: None
+        self.ended: Callable[[Trip], object] = lambda trip: None
+
+    def send(self, prepared: requests.PreparedRequest, **more: Any) -> requests.Response:
+        """Stand for the sending of a request by an adapter of `requests`."""
+        trip = _trip(prepared)
+        if self.ground.actor is None:
+            return _answered(prepared, self._carry_out(trip))
+        return _answered(prepared, self._travel(trip))
+
+    def _travel(self, trip: Trip) -> Response:
+        ground, stage = self.ground, self.ground.stage
+        assert stage is not None
+        if connections["default"].in_atomic_block:
+            stage.violate(f"{trip.told} is sent inside a transaction")
+        ground.point("before call")
+        self.sent(trip)
+        try:
+            stage.pause(self.latency())
+            fault = self.fault(trip)
+            stage.note(f"{trip.told}{f' meets {fault[0]}' if fault else ''}")
+            response = fault[1](trip, self._handled) if fault else self._carry_out(trip)
+            stage.note(f"answers {response.status} to {trip.told}")
+            ground.point("after call")
+            stage.pause(self.latency())
+        finally:
+            self.ended(trip)
+        return response
+
+    def _handled(self, request: Request) -> Response:
+        return self._carry_out(_retold(request))
+
+    def _carry_out(self, trip: Trip) -> Response:
+        stand_in = self.stand_ins[trip.system]
+        response = stand_in.handle(trip.request)
+        stand_in.calls.append(Call(stand_in.clock(), trip.request.method, trip.request.path, "", response.status))
+        if self.ground.actor is not None:
+            self.arrived(trip, response)
+        return response
+
+
+def _trip(prepared: requests.PreparedRequest) -> Trip:
+    parts = urlsplit(str(prepared.url))
+    body = prepared.body or b""
+    headers = {name.lower(): value for name, value in prepared.headers.items()}
+    prefix = "/" + parts.path.split("/")[1]
+    query = parse_qs(parts.query, keep_blank_values=True)
+    data = body.encode() if isinstance(body, str) else bytes(body)
+    return _retold(Request(str(prepared.method), parts.path[len(prefix) :] or "/", query, headers, data, prefix, HOST))
+
+
+def _retold(request: Request) -> Trip:
+    token = "/token" in request.path and request.method == "POST"
+    reads = request.method == "GET" or token or request.path.endswith(("/search/jql", "/graphql/public", "/bulkfetch"))
+    return Trip(request.prefix.removeprefix("/"), request, writes=not reads, token=token)
+
+
+def payload_of(response: Response) -> tuple[bytes, str]:
+    """Return the bytes and content type that an answer goes out with."""
+    if isinstance(response.body, bytes):
+        return response.body, "application/json"
+    if isinstance(response.body, str):
+        return response.body.encode(), "text/html; charset=utf-8"
+    return (b"" if response.body is None else json.dumps(response.body).encode()), "application/json"
+
+
+def _answered(prepared: requests.PreparedRequest, response: Response) -> requests.Response:
+    payload, kind = payload_of(response)
+    answer = requests.Response()
+    answer.status_code, answer._content, answer.request = response.status, payload, prepared
+    answer.url, answer.encoding = str(prepared.url), "utf-8"
+    answer.headers = CaseInsensitiveDict({"Content-Type": kind} | response.headers)
+    return answer
