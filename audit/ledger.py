@@ -157,13 +157,14 @@ def claim(
     """
     now = timezone.now()
     with transaction.atomic():
-        free = _free(now).filter(_ready(now, job_ids if redelivery else None))
+        holds = list(Hold.objects.order_by("pk"))
+        free = _free(now, holds).filter(_ready(now, job_ids if redelivery else None))
         if beside is not None:
             free = _beside(free, beside.jobs[0].source_id)
-        down = outages.ended(now)
+        down = outages.ended(holds, now)
         for outage in down:
             free = free.exclude(covered(outage.scope))
-        asked = Asked(now, job_ids, started_by, redelivery)
+        asked = Asked(now, job_ids, started_by, redelivery, holds)
         return (_probe(asked, down) if down and beside is None else None) or _first(asked, free)
 
 
@@ -175,12 +176,14 @@ class Asked:
     job_ids: Collection[uuid.UUID] | None
     started_by: str
     redelivery: bool
+    holds: Sequence[Hold] = ()
 
 
 def _first(asked: Asked, free: QuerySet[SyncJob]) -> Claim | None:
-    for lead in _in_order(asked, free)[:20]:
-        taken = _take(lead, free, asked)
-        if taken is not None:
+    for most in (1, 20):  # the first is nearly always to be had
+        leads = list(_in_order(asked, free)[:most])
+        taken = next((claim for lead in leads if (claim := _take(lead, free, asked))), None)
+        if taken is not None or not leads:
             return taken
     return None
 
@@ -190,7 +193,7 @@ def _probe(asked: Asked, down: list[Hold]) -> Claim | None:
     concerned = Q()
     for outage in down:
         concerned |= covered(outage.scope)
-    free = _free(asked.now).filter(_ready(asked.now, asked.job_ids if asked.redelivery else None))
+    free = _free(asked.now, asked.holds).filter(_ready(asked.now, asked.job_ids if asked.redelivery else None))
     for lead in _in_order(asked, free.filter(concerned))[:5]:
         probed = outages.covering(down, lead)
         until = outages.take_probe(probed, asked.now)
@@ -223,8 +226,9 @@ def claim_records(asks: Sequence[Ask], *, started_by: str) -> Claim | None:
     with transaction.atomic():
         wanted = [job.pk for job in request(asks, now=now).jobs]
         ready = Q(not_before=None) | Q(not_before__lte=now)
-        free = _free(now).filter(ready, pk__in=wanted, losses__lt=LOST_TOGETHER).order_by("pk").select_for_update()
-        for outage in outages.ended(now):
+        holds = list(Hold.objects.order_by("pk"))
+        free = _free(now, holds).filter(ready, pk__in=wanted, losses__lt=LOST_TOGETHER).order_by("pk").select_for_update()
+        for outage in outages.ended(holds, now):
             free = free.exclude(covered(outage.scope))
         jobs = _mark_running(list(free), now)
         return _claimed(jobs, Asked(now, None, started_by, redelivery=False)) if jobs else None
@@ -252,7 +256,7 @@ def fair_share(first: Claim, most: int) -> int:
     running = SyncJob.objects.filter(state=State.RUNNING, source_id=lead.source_id, lease_until__gt=now)
     if not running.exclude(pk__in=[job.pk for job in first.jobs]).exists():
         return most
-    waiting = _beside(_free(now).filter(due_at__lte=now), lead.source_id).values("key").distinct().count()
+    waiting = _beside(_free(now, Hold.objects.all()).filter(due_at__lte=now), lead.source_id).values("key").distinct().count()
     return min(most, max(1, (1 + waiting) // 2))
 
 
@@ -264,18 +268,16 @@ def _ready(now: datetime, pulled: Collection[uuid.UUID] | None) -> Q:
     return ready
 
 
-def _free(now: datetime) -> QuerySet[SyncJob]:
+def _free(now: datetime, holds: Iterable[Hold]) -> QuerySet[SyncJob]:
     """Return pending jobs whose record is not being run and that no hold covers."""
     running = SyncJob.objects.filter(route_id=OuterRef("route_id"), kind=OuterRef("kind"), key=OuterRef("key"), state=State.RUNNING)
-    return SyncJob.objects.filter(~held(now), ~Exists(running), state=State.PENDING)
+    return SyncJob.objects.filter(~Exists(running), unheld(now, holds), state=State.PENDING)
 
 
-def held(now: datetime) -> Q:
-    """Return the jobs that active holds cover; holds are few, so they are read rather than joined."""
-    held = Q(pk__in=[])
-    for scope in Hold.objects.filter(Q(until=None) | Q(until__gt=now)).values_list("scope", flat=True):
-        held |= covered(scope)
-    return held
+def unheld(now: datetime, holds: Iterable[Hold]) -> Q:
+    """Return the jobs that no hold covers now; holds are few, so they are read rather than joined."""
+    active = [hold.scope for hold in holds if hold.until is None or hold.until > now]
+    return Q(*(~covered(scope) for scope in active))
 
 
 def covered(scope: str) -> Q:
@@ -519,4 +521,4 @@ def outcome_of_success(result: str, *, reason: str = "", notes: Iterable[str] = 
 def anything_due() -> bool:
     """Whether a job could be claimed right now."""
     now = timezone.now()
-    return _free(now).filter(due_at__lte=now).exists() or SyncJob.objects.filter(state=State.RUNNING, lease_until__lt=now).exists()
+    return _free(now, Hold.objects.all()).filter(due_at__lte=now).exists() or SyncJob.objects.filter(state=State.RUNNING, lease_until__lt=now).exists()

@@ -35,9 +35,9 @@ def begin(scope: str) -> None:
     failed.update(probing=False, probes=F("probes") + 1, until=now + wait_after(row.probes + 1))
 
 
-def ended(now: datetime) -> list[Hold]:
-    """Return the outages whose next probe is due; what they cover is free to one claim only."""
-    return list(Hold.objects.filter(reason=REASON, until__lte=now).order_by("pk"))
+def ended(holds: Iterable[Hold], now: datetime) -> list[Hold]:
+    """Return the outages among these holds whose next probe is due; what they cover is free to one claim only."""
+    return [hold for hold in holds if hold.reason == REASON and hold.until is not None and hold.until <= now]
 
 
 def covering(outages: Iterable[Hold], job: SyncJob) -> list[Hold]:

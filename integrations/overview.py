@@ -52,7 +52,7 @@ def _jobs() -> dict[str, int]:
 
 
 def _due_unheld(now: datetime) -> QuerySet[SyncJob]:
-    return SyncJob.objects.filter(~ledger.held(now), state=State.PENDING, due_at__lte=now)
+    return SyncJob.objects.filter(ledger.unheld(now, Hold.objects.all()), state=State.PENDING, due_at__lte=now)
 
 
 def _deliveries() -> dict[str, int]:

@@ -33,6 +33,17 @@ BUSINESS = "4f9a7c10-5c1e-4d0c-9c57-2f1d5e5a0001"
 WEBHOOK_SECRET = "the-webhook-secret-of-the-tests"
 
 
+# --- Order --------------------------------------------------------------------------------------------------------
+
+# Where single tests take long, or wait: begun first, so that no worker is left alone with them at the end.
+SLOW = ("processes", "simulation", "browser", "flows", "security")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first; the order is else as it was."""
+    items.sort(key=lambda item: next((place for place, name in enumerate(SLOW) if f"tests/{name}/" in item.nodeid), len(SLOW)))
+
+
 # --- The network is off -------------------------------------------------------------------------------------------
 
 

@@ -63,7 +63,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         sqlite = environment(DATABASE_URL=f"sqlite:///{folder}/check.sqlite3")
         plain = {**sqlite, "PUBLIC_URL": "http://127.0.0.1:8000"}
-        tests = [PYTHON, "-m", "pytest", "-n", os.environ.get("TEST_WORKERS", "3"), "tests"]
+        # More workers than cores: some tests wait. Few tests at a time for each: the long ones come first.
+        workers = os.environ.get("TEST_WORKERS", str((os.cpu_count() or 2) + 2))
+        tests = [PYTHON, "-m", "pytest", "-n", workers, "--maxschedchunk", "4", "tests"]
         again = [*tests, *(f"--ignore=tests/{name}" for name in ENGINE_FREE)]
         results = [
             step("ruff", str(BIN / "ruff"), "check", ".", env=sqlite),

@@ -32,7 +32,7 @@ def test_reconnecting_in_the_browser_turns_the_blocked_jobs_loose(world: World, 
     invoices = [world.invoice(customer, f"INV-{number}", total="10.00") for number in range(1, RECORDS + 1)]
     refused_by_schedule(world, "wave")
     with world.counting() as counted:
-        answers = [world.deliver("invoice.viewed", invoice=invoice).status_code for _ in range(EVENTS) for invoice in invoices]
+        answers = [world.deliver("invoice.viewed", invoice=invoice).status_code for _ in range(EVENTS["wave"]) for invoice in invoices]
     assert (len(answers), set(answers), counted.wave) == (200, {503}, [])
     # A job per invoice and destination, and one for the customer whom Zendesk sums up.
     assert list(unsettled().values_list("state", flat=True)) == [State.BLOCKED] * (2 * RECORDS + 1)

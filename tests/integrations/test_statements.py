@@ -67,7 +67,6 @@ def test_a_claim_takes_all_its_jobs_in_one_statement(source: Connection, routes:
         assert len(claim().jobs) == 3
     assert work(statements) == [
         "SELECT audit_hold",
-        "SELECT audit_hold",
         "SELECT audit_syncjob",
         "SELECT audit_syncjob",
         "UPDATE audit_syncjob",

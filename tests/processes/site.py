@@ -89,7 +89,10 @@ class Site:
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a process and everything it has started, without a warning."""
-        self.kill_all([process.pid, *descendants(process.pid)])
+        below = list(descendants(process.pid))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started since
+        self.kill_all(below)
         process.wait(10)
 
     def kill_all(self, pids: list[int]) -> None:
@@ -169,7 +172,19 @@ def writes_recorded() -> list[tuple[str, str]]:
     return sorted(rows.values_list("method", "path"))
 
 
+def nobody_writes() -> bool:
+    """Say whether no other session of this database is in the middle of something: a server carries out what reached it."""
+    if connection.vendor == "sqlite":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+        )
+        return bool(cursor.fetchone()[0] == 0)
+
+
 def let_leases_end() -> int:
     """Let the leases of running jobs have ended, as JOB_LEASE seconds would; return how many there were."""
+    until(nobody_writes, "the database has done what the killed processes had sent")
     past = timezone.now() - timedelta(seconds=1)
     return SyncJob.objects.filter(state=State.RUNNING).update(lease_until=past)
