@@ -521,4 +521,7 @@ def outcome_of_success(result: str, *, reason: str = "", notes: Iterable[str] = 
 def anything_due() -> bool:
     """Whether a job could be claimed right now."""
     now = timezone.now()
-    return _free(now, Hold.objects.all()).filter(due_at__lte=now).exists() or SyncJob.objects.filter(state=State.RUNNING, lease_until__lt=now).exists()
+    return (
+        _free(now, Hold.objects.all()).filter(due_at__lte=now).exists()
+        or SyncJob.objects.filter(state=State.RUNNING, lease_until__lt=now).exists()
+    )
