@@ -27,6 +27,7 @@ from integrations.sandbox.server import Call, Request, Response, StandIn
 from integrations.sandbox.wave import Wave
 from integrations.sandbox.wave_ledger import split_id
 from integrations.sandbox.zendesk import Zendesk
+from tests.straight import straight
 
 Result = TypeVar("Result")
 
@@ -173,7 +174,8 @@ class World:
 
     def provision(self) -> None:
         """Create the remote fields and objects."""
-        call_command("provision", stdout=StringIO())
+        with straight(self.stand_ins):
+            call_command("provision", stdout=StringIO())
 
     def live_since(self, since: datetime) -> None:
         """Let the worker's heartbeat say that our memory is whole since then."""

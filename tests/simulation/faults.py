@@ -14,7 +14,8 @@ from integrations.sandbox.wave import Wave
 from integrations.sandbox.wave_graphql import refusal
 from integrations.sandbox.zendesk import Zendesk
 from tests.simulation.stage import Stage
-from tests.simulation.wire import Fault, Handle, Trip, payload_of
+from tests.simulation.wire import Fault, Handle, Trip
+from tests.straight import payload_of
 
 PAGE = "<html><body>Down for maintenance</body></html>"
 READ_TIMEOUT, CONNECT_TIMEOUT = 8.0, 3.0  # seconds, as production has them

@@ -1,17 +1,15 @@
 """The wire between production code and the stand-ins: no sockets, but time, faults and witnesses on the way."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import requests
 from django.db import connections
-from requests.structures import CaseInsensitiveDict
 
-from integrations.sandbox.server import Call, Request, Response, StandIn
+from integrations.sandbox.server import Request, Response, StandIn
 from tests.simulation.ground import Ground
+from tests.straight import answered, asked, carried_out
 
 HOST = "127.0.0.1:9"  # never called
 BASE = f"http://{HOST}"
@@ -51,10 +49,10 @@ class Wire:
 
     def send(self, prepared: requests.PreparedRequest, **more: Any) -> requests.Response:
         """Stand for the sending of a request by an adapter of `requests`."""
-        trip = _trip(prepared)
+        trip = _retold(asked(prepared))
         if self.ground.actor is None:
-            return _answered(prepared, self._carry_out(trip))
-        return _answered(prepared, self._travel(trip))
+            return answered(prepared, self._carry_out(trip))
+        return answered(prepared, self._travel(trip))
 
     def _travel(self, trip: Trip) -> Response:
         ground, stage = self.ground, self.ground.stage
@@ -79,43 +77,13 @@ class Wire:
         return self._carry_out(_retold(request))
 
     def _carry_out(self, trip: Trip) -> Response:
-        stand_in = self.stand_ins[trip.system]
-        response = stand_in.handle(trip.request)
-        stand_in.calls.append(Call(stand_in.clock(), trip.request.method, trip.request.path, "", response.status))
+        response = carried_out(self.stand_ins[trip.system], trip.request)
         if self.ground.actor is not None:
             self.arrived(trip, response)
         return response
-
-
-def _trip(prepared: requests.PreparedRequest) -> Trip:
-    parts = urlsplit(str(prepared.url))
-    body = prepared.body or b""
-    headers = {name.lower(): value for name, value in prepared.headers.items()}
-    prefix = "/" + parts.path.split("/")[1]
-    query = parse_qs(parts.query, keep_blank_values=True)
-    data = body.encode() if isinstance(body, str) else bytes(body)
-    return _retold(Request(str(prepared.method), parts.path[len(prefix) :] or "/", query, headers, data, prefix, HOST))
 
 
 def _retold(request: Request) -> Trip:
     token = "/token" in request.path and request.method == "POST"
     reads = request.method == "GET" or token or request.path.endswith(("/search/jql", "/graphql/public", "/bulkfetch"))
     return Trip(request.prefix.removeprefix("/"), request, writes=not reads, token=token)
-
-
-def payload_of(response: Response) -> tuple[bytes, str]:
-    """Return the bytes and content type that an answer goes out with."""
-    if isinstance(response.body, bytes):
-        return response.body, "application/json"
-    if isinstance(response.body, str):
-        return response.body.encode(), "text/html; charset=utf-8"
-    return (b"" if response.body is None else json.dumps(response.body).encode()), "application/json"
-
-
-def _answered(prepared: requests.PreparedRequest, response: Response) -> requests.Response:
-    payload, kind = payload_of(response)
-    answer = requests.Response()
-    answer.status_code, answer._content, answer.request = response.status, payload, prepared
-    answer.url, answer.encoding = str(prepared.url), "utf-8"
-    answer.headers = CaseInsensitiveDict({"Content-Type": kind} | response.headers)
-    return answer
