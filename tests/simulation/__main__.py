@@ -4,11 +4,12 @@ import argparse
 import gc
 import multiprocessing
 import os
+import re
 import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import django
@@ -24,7 +25,7 @@ os.environ |= {
 }
 django.setup()
 
-from tests.simulation.bugs import BUGS  # noqa: E402 - after the set-up
+from tests.simulation.bugs import BUGS, CALM  # noqa: E402 - after the set-up
 from tests.simulation.crash import FLOWS, each  # noqa: E402
 from tests.simulation.ground import prepared_ground  # noqa: E402
 from tests.simulation.play import Result, Traits, play  # noqa: E402
@@ -42,6 +43,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many to play at once")
     parser.add_argument("--steps", type=int, default=40, help="how many of the last steps a failure shows")
     parser.add_argument("--bug", choices=sorted(BUGS), help="put one of the known bugs into production code first")
+    parser.add_argument(
+        "--find", action="store_true", help="play seeds of that bug's own story, without it and with it, until one finds it"
+    )
     parser.add_argument("--trait", action="append", default=[], metavar="NAME=VALUE", help="what all seeds have in common, e.g. death=0.01")
     parser.add_argument("--crash", choices=sorted(FLOWS), help="stop this flow at each commit and call in turn instead")
     parser.add_argument("--share", default="0/1", help="of the crash points only each n-th, as in 1/3")
@@ -49,10 +53,16 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def bug(name: str | None) -> AbstractContextManager[None]:
+    """Return what puts a known bug into production code."""
+    return BUGS[name].put_in() if name else nullcontext()
+
+
 def played(seeds: Sequence[int], options: argparse.Namespace) -> Iterator[Result]:
     """Play seeds one after the other in this process."""
     gc.disable()  # cycles are few, and collecting takes a fifth of the time
-    with prepared_ground() as ground, template(ground) as made, BUGS.get(options.bug, nullcontext)():
+    with prepared_ground() as ground, template(ground) as made, bug(options.bug):
+        gc.freeze()  # what stands now stays, and need not be looked through after each seed
         for seed in seeds:
             result = play(ground, made, seed, traits=_traits(seed, options.trait), changes=options.changes)
             yield result
@@ -104,15 +114,35 @@ def crashed(options: argparse.Namespace) -> int:
     """Stop a flow at each of its points, tell where it did not recover, and return the exit code."""
     gc.disable()
     share, shares = map(int, options.share.split("/"))
-    wrong, number = 0, 0
-    with prepared_ground() as ground, template(ground) as made, BUGS.get(options.bug, nullcontext)():
+    looked_at, wrong = 0, 0
+    with prepared_ground() as ground, template(ground) as made, bug(options.bug):
+        gc.freeze()
         for number, point, failure in each(ground, made, options.crash, share=share, shares=shares):
+            looked_at += 1
             if failure:
                 wrong += 1
                 sys.stdout.write(f"{options.crash}, stopped {point} ({number}): {failure}\n")
             gc.collect()
-    sys.stdout.write(f"{options.crash}: {number} points looked at, {wrong} failed\n")
-    return 1 if wrong or not number else 0
+    sys.stdout.write(f"{options.crash}: {looked_at} points looked at, {wrong} failed\n")
+    return 1 if wrong or not looked_at else 0
+
+
+def found(options: argparse.Namespace) -> int:
+    """Play a bug's own story until a seed finds it that passes without it; return the exit code."""
+    gc.disable()
+    known = BUGS[options.bug]
+    with prepared_ground() as ground, template(ground) as made:
+        gc.freeze()
+        for seed in range(options.first, options.first + options.seeds):
+            traits = replace(Traits.drawn(seed), **{**CALM, **known.traits})
+            for name in (None, options.bug):
+                with bug(name):
+                    result = play(ground, made, seed, traits=traits, changes=known.changes)
+                gc.collect()
+                sys.stdout.write(f"seed {seed} {f'with {name}' if name else 'as it is'}: {result.failure or 'clean'}\n")
+                if result.failure:
+                    return 0 if name and re.search(known.says, result.failure) else 1
+    return 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -121,6 +151,8 @@ def main(arguments: Sequence[str]) -> int:
     seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
     if options.crash:
         return crashed(options)
+    if options.find:
+        return found(options)
     begun, failed = time.time(), []
     for result in _all(seeds, options):
         sys.stdout.write(f"{told(result, options)}\n")

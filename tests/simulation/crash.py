@@ -55,37 +55,48 @@ def _payment(story: Story) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A flow: what was there before, and what the delivery tells that is stopped."""
+    """A flow: what was there before, what changes then, and whether it is the poll that is stopped, as no delivery tells of it."""
 
-    told: Callable[[Story], tuple[str, str]]
+    changed: Callable[[Story], tuple[str, str]]
     before: Callable[[Story], tuple[str, str]] | None = None
+    polled: bool = False
 
 
-FLOWS: Mapping[str, Flow] = {"customer": Flow(_customer), "invoice": Flow(_invoice), "payment": Flow(_payment, before=_invoice)}
+FLOWS: Mapping[str, Flow] = {
+    "customer": Flow(_customer),
+    "invoice": Flow(_invoice),
+    "payment": Flow(_payment, before=_invoice),
+    "poll": Flow(_invoice, polled=True),
+}
 
 
 class Stopped:
     """Counts the points that are passed and stops at one of them."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, stop_at: int, *, within: str) -> None:
         self.ground = ground
+        self.stop_at = stop_at
+        self.within = within  # the only work that is stopped; "" for any
         self.passed: list[str] = []
-        self.stop_at = -1
+        self.lasting: list[bool] = []  # whether a stop there can leave anything else than one at its process' point before
+        self._begun: dict[int, Work] = {}
 
     def __call__(self, point: str) -> bool:
         """Say whether this point is the one."""
+        work = self.ground.actor.work if self.ground.actor else None
+        if work is None or self.within not in ("", work.name):
+            return False
+        changed = point.startswith(("after commit", "after write")) and point != "after commit of nothing"
+        self.lasting.append(changed or id(work) not in self._begun)
+        self._begun[id(work)] = work
         self.passed.append(point)
         return len(self.passed) - 1 == self.stop_at
 
 
-def points(ground: Ground, made: Template, flow: str) -> list[str]:
-    """Return the points of an undisturbed run."""
-    return _run(ground, made, flow, -1).passed
-
-
-def stopped_at(ground: Ground, made: Template, flow: str, point: int) -> None:
-    """Stop the flow at a point and let it come to rest; raise Violation when a promise is broken."""
-    _run(ground, made, flow, point)
+def points(ground: Ground, made: Template, flow: str) -> list[tuple[int, str]]:
+    """Return the points of an undisturbed run that differ: a process that has neither committed nor written since leaves the same."""
+    run = _run(ground, made, flow, -1)
+    return [(number, name) for number, name in enumerate(run.passed) if run.lasting[number]]
 
 
 def _run(ground: Ground, made: Template, name: str, point: int) -> Stopped:
@@ -112,49 +123,58 @@ def _run(ground: Ground, made: Template, name: str, point: int) -> Stopped:
 
 
 def _play(this: Play, flow: Flow, point: int) -> Stopped:
-    stopped = Stopped(this.ground)
     if flow.before is not None:
-        _tell(this, flow.before)
+        _tell(this, *_changed(this, flow.before))
         _rest(this)
-    stopped.stop_at = point
+    stopped = Stopped(this.ground, point, within="poll" if flow.polled else "")
     this.ground.dies = stopped
-    _tell(this, flow.told)
+    event, node = _changed(this, flow.changed)
+    if flow.polled:
+        this.whole_since = this.stage.now
+        this.stage.give("worker", Work("poll", tasks.poll))
+    else:
+        _tell(this, event, node)
     this.stage.run(this.stage.seconds + 30)
     if point >= 0 and len(stopped.passed) <= point:
         raise Violation(f"point {point} was never reached")
     this.ground.dies = NO_FAULTS
-    _rest(this)
+    _rest(this, polled=flow.polled)
     this.watch.reckon()
     outcome.compare(this.stage, this.world, this.story, this.rows)
     return stopped
 
 
-def _tell(this: Play, change: Callable[[Story], tuple[str, str]]) -> None:
+def _changed(this: Play, change: Callable[[Story], tuple[str, str]]) -> tuple[str, str]:
     event, node = change(this.story)
     this.story._count(node)
+    return event, node
+
+
+def _tell(this: Play, event: str, node: str) -> None:
     about = {"customer": node} if node in this.world.wave.customers else {"invoice": node}
     mail = Mail(f"{event} {node_name(node)}", this.world.wave.event(event, **about), told=True)
     this.story.mails.append(mail)
     this.story._send_out(mail, fresh=True)
 
 
-def _rest(this: Play) -> None:
+def _rest(this: Play, *, polled: bool = False) -> None:
     for _ in range(REST):
         this.stage.give("worker", Work("sweep", tasks.sweep))
         this.stage.give("worker", Work("beat", tasks.beat))
+        if polled:
+            this.stage.give("worker", Work("poll", tasks.poll))
         this.stage.run(this.stage.seconds + MINUTE)
-        if not this.unrest() and not this.rows.execute("SELECT 1 FROM audit_attempt WHERE closed_at IS NULL").fetchone():
+        running = this.rows.execute("SELECT 1 FROM audit_attempt WHERE closed_at IS NULL").fetchone()
+        if not running and not this.unrest() and (this._polled() or not polled):
             return
     raise Violation(f"no rest: {this.unrest()}")
 
 
 def each(ground: Ground, made: Template, flow: str, *, share: int, shares: int) -> Iterator[tuple[int, str, str]]:
     """Yield each point of a flow, or of many shares one, with what went wrong there, "" for nothing."""
-    for number, name in enumerate(points(ground, made, flow)):
-        if number % shares != share:
-            continue
+    for number, name in points(ground, made, flow)[share::shares]:
         try:
-            stopped_at(ground, made, flow, number)
+            _run(ground, made, flow, number)
         except Violation as violation:
             yield number, name, str(violation)
         else:

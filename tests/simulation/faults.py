@@ -45,8 +45,9 @@ def _writes(trip: Trip) -> bool:
 class Faults:
     """The table of faults over one world."""
 
-    def __init__(self, stage: Stage, wave: Wave, zendesk: Zendesk, jira: Jira, *, longest_wait: int) -> None:
+    def __init__(self, stage: Stage, wave: Wave, zendesk: Zendesk, jira: Jira, *, longest_wait: int, met: str) -> None:
         self.stage = stage
+        self.met = met  # what meets which fault, or a part of it; "" for all
         self.wave, self.zendesk, self.jira = wave, zendesk, jira
         self.longest_wait = longest_wait  # seconds that a Retry-After may name at most
         self.limited: Callable[..., object] = lambda trip, **more: None  # told of each 429 that names a time
@@ -79,9 +80,12 @@ class Faults:
             Kind("422", 0.4, self._invalid, ("zendesk", "jira"), _writes),
         )
 
-    def draw(self, trip: Trip) -> tuple[str, Fault]:
-        """Draw one of the faults that can meet this request."""
-        fitting = [kind for kind in self.kinds if trip.system in kind.systems and kind.meets(trip)]
+    def draw(self, trip: Trip) -> tuple[str, Fault] | None:
+        """Draw one of the faults that can meet this request, None where none can."""
+        who = f"{trip.system} {'write' if trip.writes else 'read'}"
+        fitting = [kind for kind in self.kinds if trip.system in kind.systems and kind.meets(trip) and self.met in f"{who}: {kind.name}"]
+        if not fitting:
+            return None
         kind = self.stage.random.choices(fitting, [kind.weight for kind in fitting])[0]
         return kind.name, kind.act
 

@@ -147,7 +147,7 @@ class Ground:
         if self.stage is None or self.actor is None:
             return
         self.stage.note(f"committed {what}")
-        self.point("after commit")
+        self.point(f"after commit of {what}")
         seconds = self.stalls(what)
         if seconds:
             self.stage.pause(seconds)

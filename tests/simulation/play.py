@@ -19,7 +19,7 @@ from tests.simulation import outcome
 from tests.simulation.faults import Faults, down
 from tests.simulation.ground import NO_FAULTS, Ground
 from tests.simulation.stage import START, Stage, Violation, Work
-from tests.simulation.story import CHANGES, Story
+from tests.simulation.story import CHANGES, OBJECTS, Story
 from tests.simulation.watch import Watch
 from tests.simulation.wire import Fault, Trip, Wire
 from tests.simulation.world import SETUP, Template, copied
@@ -48,6 +48,9 @@ class Traits:
     outages: int
     nights: int  # how often the machine is off for hours or days
     rotations: int
+    mortal: str = ""  # where processes die, or a part of it, as in "poll: after commit"; "" for anywhere
+    met: str = ""  # what meets which fault, or a part of it, as in "jira write: a time-out"; "" for all
+    objects: float = OBJECTS  # of so many changes
 
     @classmethod
     def drawn(cls, seed: int) -> "Traits":
@@ -95,7 +98,7 @@ class Play:
     def arm(self) -> None:
         """Let faults happen."""
         chance, traits = self.stage.random, self.traits
-        faults = Faults(self.stage, self.world.wave, self.world.zendesk, self.world.jira, longest_wait=traits.longest_wait)
+        faults = Faults(self.stage, self.world.wave, self.world.zendesk, self.world.jira, longest_wait=traits.longest_wait, met=traits.met)
         faults.limited = self.watch.limited_by
 
         def fault(trip: Trip) -> tuple[str, Fault] | None:
@@ -104,14 +107,17 @@ class Play:
             return faults.draw(trip) if chance.random() < traits.fault else None
 
         self.wire.fault = fault
-        # Polls are few and jobs are many: as many of both shall end half way.
-        self.ground.dies = lambda point: chance.random() < traits.death * (10 if self._polls() else 1)
+        self.ground.dies = lambda point: chance.random() < self._danger(point)
         self.ground.refuses = lambda sql: chance.random() < traits.refusal
         self.ground.stalls = self._stall
 
-    def _polls(self) -> bool:
+    def _danger(self, point: str) -> float:
+        """Return how likely the running process dies at a point; polls are few and jobs are many: as many of both shall."""
         work = self.stage.running.work
-        return work is not None and work.name == "poll"
+        name = work.name if work else ""
+        if self.traits.mortal not in f"{name}: {point}":
+            return 0.0
+        return self.traits.death * (10 if name == "poll" else 1)
 
     def _stall(self, what: str) -> float:
         # Not between the last look at the clock and the sending: no client of these vendors can close that gap.
@@ -308,7 +314,7 @@ def play(ground: Ground, made: Template, seed: int, *, traits: Traits | None = N
     wire = Wire(ground, world.stand_ins)
     chosen = traits or Traits.drawn(seed)
     rows = sqlite3.connect(connections.settings["default"]["NAME"], check_same_thread=False, isolation_level=None)
-    story = Story(stage, world, tells=chosen.tells, changes=changes)
+    story = Story(stage, world, tells=chosen.tells, changes=changes, objects=chosen.objects)
     watch = Watch(ground, stage, world, story, rows)
     this = Play(ground, world, stage, story, wire, watch, chosen, rows, changes)
     failure = ""

@@ -13,7 +13,8 @@ from tests.flows.world import WEBHOOK_SECRET, World, key_of
 from tests.simulation.stage import Stage, Work
 
 CHANGES = 200
-CUSTOMERS, INVOICES = 0.06, 0.14  # of so many changes: 40 objects of 200
+OBJECTS = 0.2  # of so many changes: 40 of 200
+CUSTOMERS = 0.3  # of the objects; the others are invoices
 REDELIVERIES = 5
 WORDS = ("Northwind", "Harbour", "Maple", "Juniper", "Quarry", "Lantern", "Orchard", "Pioneer", "Sable", "Tundra")
 TRADES = ("Bakery", "Books", "Cycles", "Dairy", "Foundry", "Glass")
@@ -70,6 +71,7 @@ class Story:
     world: World
     tells: float = 0.7  # how many of the changes a delivery tells of
     changes: int = CHANGES
+    objects: float = OBJECTS
     customers: list[str] = field(default_factory=list)
     invoices: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -98,10 +100,11 @@ class Story:
         self._tell(event, node, told=step.told)
 
     def _next_step(self) -> str:
-        random = self.stage.random
-        if len(self.customers) < 2 or (len(self.customers) < CUSTOMERS * self.changes and random.random() < 0.2):
+        random, objects = self.stage.random, self.objects * self.changes
+        customers, invoices = len(self.customers), len(self.invoices) + len(self.deleted)
+        if customers < 2 or (customers < objects * CUSTOMERS and random.random() < 0.2):
             return "add_customer"
-        if len(self.invoices) < 2 or (len(self.invoices) + len(self.deleted) < INVOICES * self.changes and random.random() < 0.4):
+        if len(self.invoices) < 2 or (invoices < objects * (1 - CUSTOMERS) and random.random() < 0.4):
             return "add_invoice"
         return random.choices([step.name for step in STEPS], [step.weight for step in STEPS])[0]
 

@@ -67,7 +67,7 @@ class Wire:
             stage.note(f"{trip.told}{f' meets {fault[0]}' if fault else ''}")
             response = fault[1](trip, self._handled) if fault else self._carry_out(trip)
             stage.note(f"answers {response.status} to {trip.told}")
-            ground.point("after call")
+            ground.point("after write" if trip.writes or trip.token else "after read")
             stage.pause(self.latency())
         finally:
             self.ended(trip)
