@@ -20,7 +20,7 @@ from audit.states import OPEN, Ending, Facts, Outcome, State, after, after_loss
 
 # One loss may be a restart; a record that kills its worker twice takes no others with it any more.
 LOST_TOGETHER = 2
-LEFT_FOR = timedelta(minutes=3)
+LEFT_FOR, LEFT = timedelta(minutes=3), "budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Requested:
 
 
 def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
-    """Make a pending job for each ask, or join the open one. Call inside a transaction. Two statements, however many."""
+    """Make a pending job for each ask, or join the open one. Call inside a transaction. Two or three statements, however many."""
     now = now or timezone.now()
     made = [_job(ask, now) for ask in asks]
     if not made:
@@ -95,6 +95,10 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
         if found.pk != job.pk:
             requested.joined.add(found.pk)
             _enrich(found, ask, now)
+    # Something has happened to records that a batch has left: they do not wait for it.
+    left = [job.pk for job in requested.jobs if job.error_code == LEFT and job.not_before is None and job.due_at > now]
+    if left:
+        SyncJob.objects.filter(pk__in=left, state=State.PENDING).update(due_at=now)
     return requested
 
 
@@ -473,12 +477,19 @@ def _close_others(jobs: Sequence[SyncJob]) -> None:
 
 
 def leave(attempts: Iterable[Attempt]) -> None:
-    """Put back jobs that were claimed together and not reached: who claimed them may do so again at once, others in some minutes."""
+    """Put back jobs that were claimed together and not reached: who claimed them may do so again at once, others in some minutes.
+
+    What was asked for meanwhile is due now.
+    """
     later = timezone.now() + LEFT_FOR
-    outcome = Outcome(Ending.TRANSIENT, code="budget", not_before=later, counted=False)
+    outcome = Outcome(Ending.TRANSIENT, code=LEFT, not_before=later, counted=False)
     left = [settle(attempt, outcome, message="the batch that it was claimed with came to its end before its turn") for attempt in attempts]
-    pks = [job.pk for job in left if job is not None]
-    SyncJob.objects.filter(pk__in=pks, state=State.PENDING, not_before=later).update(not_before=None)
+    jobs = [job for job in left if job is not None]
+    SyncJob.objects.filter(pk__in=[job.pk for job in jobs], state=State.PENDING, not_before=later).update(not_before=None)
+    superseded = {job.key: job.route_id for job in jobs if job.state == State.SUPERSEDED}
+    heirs = SyncJob.objects.filter(key__in=superseded, route_id__in=superseded.values(), state=State.PENDING, not_before=later)
+    if heirs.update(not_before=None, due_at=timezone.now()):
+        wake()
 
 
 def reclaim() -> int:

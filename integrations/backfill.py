@@ -63,13 +63,18 @@ def _switch(sweep: Sweep, old: str, new: str, **values: Any) -> bool:
     return bool(Sweep.objects.filter(pk=sweep.pk, state=old).update(state=new, **values))
 
 
+def anything_due() -> bool:
+    """Whether a worker could carry one on now."""
+    return sweeping.due(PURPOSE).exists()
+
+
 def run_due(*, budget: float) -> bool:
     """Carry the running backfills on for so many seconds, and say whether more could be done now."""
     end = time.monotonic() + budget
     for sweep in sweeping.due(PURPOSE):
         if time.monotonic() < end:
             carry_on(sweep, deadline=end)
-    return sweeping.due(PURPOSE).exists()
+    return anything_due()
 
 
 # --- One turn ----------------------------------------------------------------------------------------------------------

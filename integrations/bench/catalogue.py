@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from integrations.bench import backfilling, changes, growth, outage, reconciling, serving
+from integrations.bench import backfilling, changes, growth, outage, pacing, reconciling, serving
 from integrations.bench.scale import Bench
 from integrations.bench.tables import Table
 
 THEMES: Mapping[str, Callable[[Bench], list[Table]]] = {
     "changes": changes.run,
     "backfill": backfilling.run,
+    "quota": pacing.run,
     "reconcile": reconciling.run,
     "outage": outage.run,
     "serving": serving.run,

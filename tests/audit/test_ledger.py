@@ -600,3 +600,47 @@ def test_a_machine_that_went_away_is_forgotten_after_a_day_but_never_the_last(cl
 
 def test_open_and_closed_are_all_states_but_running() -> None:
     assert set(OPEN) | set(CLOSED) | {State.RUNNING} == set(State)
+
+
+# --- Batches ------------------------------------------------------------------------------------------------------
+
+
+def left_by_a_batch(*keys: str, meanwhile: str = "") -> None:
+    """Let a batch claim records and not reach them; one of them is asked for while the batch is under way."""
+    claim = ledger.claim_records([asked(key) for key in keys], started_by="backfill")
+    assert claim is not None
+    if meanwhile:
+        request(asked(meanwhile))
+    ledger.leave(claim.attempts)
+
+
+def due_now() -> list[str]:
+    return sorted(SyncJob.objects.filter(state=State.PENDING, due_at__lte=datetime.now(UTC), not_before=None).values_list("key", flat=True))
+
+
+def test_what_a_batch_has_left_waits_for_it_and_may_be_claimed_by_it_at_once() -> None:
+    left_by_a_batch("invoice:1", "invoice:2")
+    assert (due_now(), ledger.anything_due()) == ([], False)
+    again = ledger.claim_records([asked("invoice:1"), asked("invoice:2")], started_by="backfill")
+    assert again is not None
+    assert len(again.jobs) == 2
+
+
+def test_an_event_during_a_batch_does_not_wait_for_what_the_batch_leaves() -> None:
+    left_by_a_batch("invoice:1", "invoice:2", meanwhile="invoice:1")
+    assert due_now() == ["invoice:1"]
+    assert OrmQ.objects.count() == 1, "and a worker is woken"
+
+
+def test_an_event_after_a_batch_has_left_its_record_does_not_wait_for_the_next() -> None:
+    left_by_a_batch("invoice:1", "invoice:2")
+    request(asked("invoice:2"))
+    assert due_now() == ["invoice:2"]
+
+
+def test_an_event_does_not_shorten_the_wait_for_a_vendor_that_is_down(clock: time_machine.Traveller) -> None:
+    request(asked("invoice:1"))
+    run_once(DOWN)
+    due_at = SyncJob.objects.get().due_at
+    request(asked("invoice:1"))
+    assert SyncJob.objects.get().due_at == due_at > datetime.now(UTC)

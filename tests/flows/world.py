@@ -285,12 +285,14 @@ class Held:
     """The first matching request to a stand-in, held up until the test lets it go on.
 
     `answered` says where: before the stand-in looks at it, or after that, with the answer on its way back.
+    `after` lets pass what comes before a call to such a path.
     """
 
     stand_in: StandIn
     method: str
     path: str
     answered: bool = False
+    after: str = ""
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -299,7 +301,7 @@ class Held:
 
         def handle(request: Request) -> Response:
             mine = not self.reached.is_set() and request.method == self.method and self.path in request.path
-            if not mine:
+            if not mine or (self.after and not any(self.after in call.path for call in self.stand_in.calls)):
                 return ordinary(request)
             self.reached.set()
             if not self.answered:

@@ -12,7 +12,10 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from audit.models import Heartbeat
+from integrations import backfill
 from integrations.management.commands import worker
+from integrations.models import Sweep
+from tests.integrations import accounts
 
 pytestmark = pytest.mark.django_db
 
@@ -105,3 +108,18 @@ def test_a_cluster_that_beats_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_young_cluster_is_given_time_for_its_first_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(supervise(monkeypatch, looks=3, age=1)) == 1
+
+
+def test_a_backfill_whose_limit_has_come_back_does_not_wait_for_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, _ = backfill.begin(accounts.route(), started_by="test")
+    Sweep.objects.filter(pk=sweep.pk).update(due_at=timezone.now() + timedelta(seconds=30))
+    beat(seconds_ago=5)
+    supervise(monkeypatch, looks=1)
+    assert woken() == []
+    Sweep.objects.filter(pk=sweep.pk).update(due_at=timezone.now())
+    supervise(monkeypatch, looks=1)
+    assert woken() == ["integrations.tasks.backfill"]
+
+
+def woken() -> list[str]:
+    return [row.task["func"] for row in OrmQ.objects.order_by("pk")]

@@ -45,7 +45,7 @@ def test_a_small_bench_measures_and_leaves_nothing_behind(tmp_path: Path) -> Non
 
 
 def test_an_unknown_name_is_told_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="nothing is called speed; there is changes, backfill, reconcile"):
+    with pytest.raises(CommandError, match="nothing is called speed; there is changes, backfill, quota"):
         call_command("bench", "speed")
 
 

@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django_q.tasks import async_task
 
 from audit import ledger, trail
+from integrations import backfill, sweeping
 from integrations.management.keycheck import require_keys
 
 LOOK_EVERY = 1.0  # seconds
@@ -71,10 +72,12 @@ class Command(BaseCommand):
         return False
 
     def _wake(self) -> None:
-        """Wake a worker for a job that fell due; django-q2 has no delays of its own."""
+        """Wake a worker for a job that fell due, or a backfill that waited for its limit; django-q2 has no delays of its own."""
         with contextlib.suppress(DatabaseError):
             if ledger.anything_due():
                 ledger.wake()
+            if backfill.anything_due():
+                sweeping.wake("backfill")
 
     def _end(self, cluster: subprocess.Popen[bytes], *, patience: float) -> None:
         cluster.terminate()
