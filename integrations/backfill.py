@@ -3,18 +3,20 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from audit import holds, ledger, outages
-from audit.models import Hold
+from audit.models import Attempt, Hold, SyncJob
+from audit.states import State
 from integrations import breaker, bringing, failing, limits, listing, sweeping, systems
-from integrations.core.errors import ConnectorError, Misconfigured, Transient
+from integrations.core.errors import ConnectorError, Transient
 from integrations.core.records import CUSTOMER, INVOICE
 from integrations.models import Connection, Route, Sweep
 from integrations.passes import Calls, Halted, Pass, SourceFailed
@@ -68,6 +70,27 @@ def anything_due() -> bool:
     return sweeping.due(PURPOSE).exists()
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A dead letter with the reason of its last run; the vendor's own words may name people and stay on the job's page."""
+
+    job: SyncJob
+    reason: str
+
+
+def failed(sweep: Sweep) -> QuerySet[SyncJob]:
+    """Return the unresolved dead letters of the route that fall into the time of a backfill, of the runs that it left to others too."""
+    dead = SyncJob.objects.filter(route_id=sweep.route_id or 0, state=State.DEAD, resolved_by=None, settled_at__gte=sweep.created_at)
+    return (dead.filter(created_at__lte=sweep.ended_at) if sweep.ended_at else dead).order_by("created_at", "pk")
+
+
+def failures(sweep: Sweep, *, most: int) -> list[Failure]:
+    """Return the first of what failed, with the reasons; two statements."""
+    jobs = list(failed(sweep)[:most])
+    said = {attempt.job_id: attempt.message for attempt in Attempt.objects.filter(job__in=jobs).order_by("number")}
+    return [Failure(job, said.get(job.pk, "")) for job in jobs]
+
+
 def run_due(*, budget: float) -> bool:
     """Carry the running backfills on for so many seconds, and say whether more could be done now."""
     end = time.monotonic() + budget
@@ -113,11 +136,13 @@ def _carry_on(sweep: Sweep, deadline: float) -> dict[str, Any]:
             if _STEPS[sweep.phase](this):
                 _next_phase(this)
             sweep.refresh_from_db(fields=["state"])  # a person may have paused it
+    except sweeping.LeaseLost:
+        raise
     except Halted as halt:
         return _after_failure(sweep, halt.why)
     except SourceFailed as failure:
         return _after_failure(sweep, failing.stop(route.source, source_auth, failure.why))
-    except (ConnectorError, Misconfigured) as error:
+    except Exception as error:
         return _after_failure(sweep, failing.stop(failed, auth, failing.told(error, str(sweep))))
     return {"due_at": timezone.now()}
 

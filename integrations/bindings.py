@@ -164,14 +164,18 @@ def _begin_again(row: Binding, intent: Intent, now: datetime) -> Begun:
 
 
 def done(row: Binding, document: Document, written: Written, digests: Mapping[str, str], writer: Writer) -> None:
-    """Remember what was written, as soon as the call has answered."""
+    """Remember what was written, as soon as the call has answered.
+
+    A worker that was taken for dead may come here late: what another claim has begun since is newer, and left alone.
+    """
     _remember(row, document, written, digests, writer)
-    mine = Binding.objects.filter(pk=row.pk, claim=row.claim)
-    if mine.update(state=Binding.State.BOUND, **{name: getattr(row, name) for name in REMEMBERED}):
+    remembered = {name: getattr(row, name) for name in REMEMBERED}
+    rows = Binding.objects.filter(pk=row.pk)
+    if rows.filter(claim=row.claim).update(state=Binding.State.BOUND, **remembered):
         row.state = Binding.State.BOUND
         return
     row.state = Binding.State.IN_DOUBT  # put in doubt since the write began: what was written is remembered, the doubt stays
-    row.save(update_fields=REMEMBERED)
+    rows.filter(claim=None).update(**remembered)
 
 
 REMEMBERED = ["remote_id", "hashes", "facts", "source_modified_at", "written_at", "job_id", "gone_at"]
@@ -198,14 +202,17 @@ class Outcome:
 
 
 def done_many(outcomes: Sequence[Outcome]) -> None:
-    """Remember what was written by one bulk call; three statements. What was put in doubt since stays so."""
+    """Do as `done` does with what one bulk call wrote; three statements."""
     for one in outcomes:
         _remember(one.row, one.intent.document, one.written, one.digests, one.intent.writer)
+    rows = [one.row for one in outcomes]
     with transaction.atomic():
-        Binding.objects.bulk_update([one.row for one in outcomes], REMEMBERED)
-        for claim in {one.row.claim for one in outcomes}:
-            rows = [one.row for one in outcomes if one.row.claim == claim]
-            Binding.objects.filter(pk__in=[row.pk for row in rows], claim=claim).update(state=Binding.State.BOUND)
+        locked = Binding.objects.select_for_update().filter(pk__in=[row.pk for row in rows]).order_by("pk")
+        claims = dict(locked.values_list("pk", "claim"))
+        mine = [row for row in rows if row.pk in claims and claims[row.pk] == row.claim]
+        doubted = [row for row in rows if row.pk in claims and claims[row.pk] is None]
+        Binding.objects.bulk_update(mine + doubted, REMEMBERED)
+        Binding.objects.filter(pk__in=[row.pk for row in mine]).update(state=Binding.State.BOUND)
 
 
 def learn_ids(found: Sequence[tuple[Binding, str]]) -> None:

@@ -207,10 +207,14 @@ def _follow_up(this: Pass) -> None:
     kept = this.sweep.options.get("bulk") or {}
     if not kept:
         return
-    if timezone.now() - datetime.fromisoformat(kept["at"]) < filling.STUCK and not _ended(this, Bulk(kept["id"], kept["kind"])):
-        not_before = timezone.now() + LOOK_AGAIN
-        words = f"the bulk job for {kept['kind']} that was begun before is not at its end"
-        raise Halted(Transient(words, code="budget", not_before=not_before, counted=False))
+    if not _ended(this, Bulk(kept["id"], kept["kind"])):
+        if timezone.now() - datetime.fromisoformat(kept["at"]) < filling.STUCK:
+            not_before = timezone.now() + LOOK_AGAIN
+            words = f"the bulk job for {kept['kind']} that was begun before is not at its end"
+            raise Halted(Transient(words, code="budget", not_before=not_before, counted=False))
+        # Each batch would else wait as long for one of its own.
+        refused = {**(this.sweep.options.get("refused") or {}), kept["kind"]: filling.NO_END}
+        sweeping.note(this.sweep, options={**this.sweep.options, "refused": refused})
     Kept(this).ended()
 
 

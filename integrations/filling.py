@@ -13,7 +13,7 @@ from audit.ledger import Claim
 from integrations import bindings, converge
 from integrations.bindings import Begun, Intent, Outcome, Writer
 from integrations.core.documents import Bound, Bulk, Document, Link, Observed, Written
-from integrations.core.errors import ConnectorError, Missing, Rejected, Transient, Unmappable
+from integrations.core.errors import ConnectorError, Missing, Rejected, Transient
 from integrations.core.ports import Destination, Trace
 from integrations.core.records import Snapshot
 from integrations.models import Binding, Route
@@ -22,6 +22,7 @@ REFUSED = "bulk_refused"
 POLLS = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between looks at a bulk job, the last for ever
 # A vendor's job that has no end after this is given up: what it was to do is looked at, and done one by one.
 STUCK = timedelta(minutes=5)
+NO_END = f"its bulk job did not come to an end within {STUCK.total_seconds() / 60:.0f} minutes"
 
 
 class Following(Protocol):
@@ -120,7 +121,7 @@ def _documents(batch: Batch) -> Iterator[tuple[str, list[Document]]]:
     for key, snapshot in batch.snapshots.items():
         trace = Trace(timezone.now(), str(writers[key].job.pk))
         batch.adapter.notes.clear()
-        with suppress(Unmappable):  # its own run says so
+        with suppress(Exception):  # what cannot be mapped, or meets a defect of ours, holds no other up: its own run says why
             found = list(batch.adapter.documents(batch.kind, snapshot, trace))
             batch.notes[key] = tuple(dict.fromkeys(batch.adapter.notes))
             yield key, found
@@ -279,7 +280,7 @@ def _followed(batch: Batch, bulk: Bulk) -> Bulk:
     while not bulk.done:
         pause = POLLS[min(looks, len(POLLS) - 1)]
         if timezone.now() - begun >= STUCK:
-            batch.refused[bulk.kind] = f"its bulk job did not come to an end within {STUCK.total_seconds() / 60:.0f} minutes"
+            batch.refused[bulk.kind] = NO_END
             return replace(bulk, done=True, unknown=keys)
         if time.monotonic() + pause >= batch.deadline:
             raise Transient("the vendor's bulk job goes on beyond this turn", code="budget", counted=False)

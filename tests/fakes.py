@@ -278,7 +278,8 @@ class FakeRemote:
     bulk_refused  the account may not write in bulk; bulk_later  a bulk call ends at its second poll
     bulk_unknown  keys of which a bulk call does not tell what became, although it wrote them; jobs  bulk calls by id
     bulk calls spend `faults` too, one per document: it is then refused, or unknown when it was `committed`
-    unmappable  keys of records that no mapping can turn into what is taken
+    unmappable  keys of records that no mapping can turn into what is taken; defects: keys that a defect of ours meets
+    before_bulk  called before a bulk call is carried out
     """
 
     system: str
@@ -301,6 +302,8 @@ class FakeRemote:
     bulk_unknown: set[str] = field(default_factory=set)
     jobs: dict[str, Bulk] = field(default_factory=dict)
     unmappable: set[str] = field(default_factory=set)
+    defects: set[str] = field(default_factory=set)
+    before_bulk: Hook = nothing
     made: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -357,9 +360,10 @@ class FakeDestination:
 
     def documents(self, kind: str, snapshot: Snapshot, trace: Trace) -> Sequence[Document]:
         """Return the customer's organization, or the invoice's record with its payments."""
-        if kind == self.remote.defect_of:
+        keys = {one.key for one in (snapshot.customer, snapshot.invoice) if one}
+        if kind == self.remote.defect_of or keys & self.remote.defects:
             raise ZeroDivisionError("a defect with somebody's name in it")
-        if {one.key for one in (snapshot.customer, snapshot.invoice) if one} & self.remote.unmappable:
+        if keys & self.remote.unmappable:
             raise Unmappable("the mapping gives nothing that a date could be")
         if kind == "customer":
             assert snapshot.customer is not None
@@ -523,6 +527,7 @@ class FakeDestination:
             raise remote.down
         if remote.bulk_refused:
             raise Rejected(f"POST /{kind}/bulk: 403", code="bulk_refused")
+        remote.before_bulk()
         done = self._all_written(kind, items)
         if not remote.bulk_later:
             return done
