@@ -72,7 +72,7 @@ def release(connection_id: int) -> int:
 
 def drop_ended_holds() -> None:
     """Delete the holds that have ended: claims read all holds, so their number is kept small. An outage ends with its probe."""
-    Hold.objects.filter(until__lte=timezone.now()).exclude(reason=outages.REASON).delete()
+    Hold.objects.filter(until__lte=timezone.now()).exclude(reason__in=outages.REASONS).delete()
 
 
 def unblock() -> int:

@@ -232,7 +232,7 @@ def claim_records(asks: Sequence[Ask], *, started_by: str) -> Claim | None:
         ready = Q(not_before=None) | Q(not_before__lte=now)
         holds = list(Hold.objects.order_by("pk"))
         free = _free(now, holds).filter(ready, pk__in=wanted, losses__lt=LOST_TOGETHER).order_by("pk").select_for_update()
-        for outage in outages.ended(holds, now):
+        for outage in outages.ended(holds, now, reasons=[outages.REASON]):
             free = free.exclude(covered(outage.scope))
         jobs = _mark_running(list(free), now)
         return _claimed(jobs, Asked(now, None, started_by, redelivery=False)) if jobs else None

@@ -1,16 +1,22 @@
-"""The holds of vendors that are down: each ends with a single probe, which closes it or makes it longer."""
+"""The holds of vendors that are down or slow: one claim at a time runs there, and others wait for nothing of it.
 
-from collections.abc import Iterable
+That of a vendor that is down ends with a single probe, which closes it or makes it longer. That of a slow one has no wait:
+its jobs are run one after the other, so that they never take all workers.
+"""
+
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from audit.models import Hold, SyncJob
 
-REASON = "vendor_down"
+REASON, SLOW = "vendor_down", "vendor_slow"
+REASONS = (REASON, SLOW)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(minutes=4)
 PROBE_LEASE = timedelta(seconds=60)  # longer than a run may last; the probe of a worker that died is free again then
+CALM = timedelta(seconds=60)  # without a slow call, and a vendor is slow no longer
 
 
 def wait_after(probes: int) -> timedelta:
@@ -29,15 +35,30 @@ def begin(scope: str) -> None:
     if created:
         return
     if row.reason != REASON:
-        Hold.objects.filter(pk=row.pk, until__lt=now + FIRST_WAIT).exclude(reason=REASON).update(**fresh)
+        Hold.objects.filter(Q(until__lt=now + FIRST_WAIT) | Q(reason=SLOW), pk=row.pk).exclude(reason=REASON).update(**fresh)
         return
     failed = Hold.objects.filter(pk=row.pk, reason=REASON, probing=True)
     failed.update(probing=False, probes=F("probes") + 1, until=now + wait_after(row.probes + 1))
 
 
-def ended(holds: Iterable[Hold], now: datetime) -> list[Hold]:
+def slow_down(scope: str) -> None:
+    """Let one claim at a time run what the scope covers; a vendor that was down is slow now, and another hold stays as it is."""
+    now = timezone.now()
+    fresh = {"reason": SLOW, "until": now, "created_at": now, "probing": False, "probes": 0}
+    row, created = Hold.objects.get_or_create(scope=scope, defaults=fresh)
+    if not created and row.reason in REASONS:
+        kept = {"until": row.until, "probing": True} if row.probing else {}
+        Hold.objects.filter(pk=row.pk, reason__in=REASONS, probing=row.probing).update(**fresh | kept)
+
+
+def is_slow(scope: str) -> bool:
+    """Whether a call was slow lately."""
+    return Hold.objects.filter(scope=scope, reason=SLOW, created_at__gt=timezone.now() - CALM).exists()
+
+
+def ended(holds: Iterable[Hold], now: datetime, *, reasons: Collection[str] = REASONS) -> list[Hold]:
     """Return the outages among these holds whose next probe is due; what they cover is free to one claim only."""
-    return [hold for hold in holds if hold.reason == REASON and hold.until is not None and hold.until <= now]
+    return [hold for hold in holds if hold.reason in reasons and hold.until is not None and hold.until <= now]
 
 
 def covering(outages: Iterable[Hold], job: SyncJob) -> list[Hold]:
@@ -52,7 +73,7 @@ def take_probe(outages: Iterable[Hold], now: datetime) -> datetime | None:
     A conditional UPDATE whose row count decides; call it inside a transaction.
     """
     until, rows = now + PROBE_LEASE, list(outages)
-    won = Hold.objects.filter(pk__in=[row.pk for row in rows], reason=REASON, until__lte=now).update(until=until, probing=True)
+    won = Hold.objects.filter(pk__in=[row.pk for row in rows], reason__in=REASONS, until__lte=now).update(until=until, probing=True)
     if won == len(rows):
         return until
     give_back([row.scope for row in rows], until)
@@ -60,15 +81,15 @@ def take_probe(outages: Iterable[Hold], now: datetime) -> datetime | None:
 
 
 def give_back(scopes: Iterable[str], until: datetime) -> None:
-    """Give back the right to probe, known by its end, where it was not used: no call was made."""
-    unused = Hold.objects.filter(scope__in=list(scopes), reason=REASON, probing=True, until=until)
+    """Give back the right to probe, known by its end, where it was not used, or where the vendor is only slow."""
+    unused = Hold.objects.filter(scope__in=list(scopes), reason__in=REASONS, probing=True, until=until)
     unused.update(probing=False, until=timezone.now())
 
 
 def is_free(scope: str) -> bool:
     """Whether one call may be made where no job is claimed for it: nothing holds the scope, or this is the probe."""
     now = timezone.now()
-    row = Hold.objects.filter(scope=scope).first()
+    row = Hold.objects.filter(scope=scope).exclude(reason=SLOW).first()
     if row is None:
         return True
     if row.until is None or row.until > now:

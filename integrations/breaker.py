@@ -1,4 +1,6 @@
-"""The circuit breaker of a connection: a vendor that is down costs probes, not a call per job."""
+"""The circuit breaker of a connection: a vendor that is down costs probes, not a call per job, and a slow one not all workers."""
+
+from datetime import timedelta
 
 from django.db.models import F
 
@@ -11,6 +13,7 @@ from integrations.models import Connection
 OPENS_AT = 5
 # A call that waits for nothing costs a worker eight seconds, an error none.
 WEIGHT_OF_ERROR, WEIGHT_OF_SILENCE = 1, 2
+SLOW_CALL = timedelta(seconds=4)  # of a single write or read; bulk calls may take longer
 
 
 def is_down(answer: Answer) -> bool:
@@ -27,13 +30,23 @@ def failed(connection: Connection, *, weight: int) -> None:
 
 
 def answered(connection: Connection) -> None:
-    """Note that the vendor is there: all that waited for it is free. No statement where nothing had failed."""
-    if not connection.failures:
+    """Note that the vendor is there: all that waited for it is free. No statement where nothing had failed or was slow."""
+    if not connection.failures or outages.is_slow(scope_of(connection)):
         return
-    connection.failures = 0
-    Connection.objects.filter(pk=connection.pk).update(failures=0)
-    if holds.lift(scope_of(connection), reason=outages.REASON):
+    _count(connection, 0)
+    if any(holds.lift(scope_of(connection), reason=reason) for reason in outages.REASONS):
         ledger.wake()
+
+
+def was_slow(connection: Connection) -> None:
+    """Note that the vendor is there and let a worker wait so long: one at a time does so from now on."""
+    _count(connection, 1)  # so that a later answer, in any process, looks whether it still is
+    outages.slow_down(scope_of(connection))
+
+
+def _count(connection: Connection, failures: int) -> None:
+    connection.failures = failures
+    Connection.objects.filter(pk=connection.pk).update(failures=failures)
 
 
 def widened(connection: Connection, error: ConnectorError) -> ConnectorError:

@@ -245,13 +245,16 @@ def _jobs(connection: Connection) -> Line:
 def _holds(connection: Connection, now: datetime) -> Iterable[Hold]:
     routes = Route.objects.filter(Q(source=connection) | Q(destination=connection)).values_list("pk", flat=True)
     scopes = [f"connection:{connection.pk}", *(f"route:{pk}" for pk in routes)]
-    return Hold.objects.filter(Q(until=None) | Q(until__gt=now) | Q(reason=outages.REASON), scope__in=scopes).order_by("scope")
+    return Hold.objects.filter(Q(until=None) | Q(until__gt=now) | Q(reason__in=outages.REASONS), scope__in=scopes).order_by("scope")
 
 
 def _hold(row: Hold, now: datetime) -> Line:
     if row.reason == outages.REASON:
         advice = "Nothing to do: one call at a time is tried until the vendor answers. Ping tries at once."
         return Line("vendor", Level.FAILED, f"has not answered for {span(now - row.created_at)}", advice)
+    if row.reason == outages.SLOW:
+        advice = "Nothing to do: its jobs are run one after the other, so that others do not wait for it."
+        return Line("vendor", Level.WARNING, f"answers slowly, last {span(now - row.created_at)} ago", advice)
     until = "until somebody ends it" if row.until is None else f"until {moment(row.until, now)}"
     return Line("hold", Level.NOTE if row.until else Level.WARNING, f"{row.scope.partition(':')[0]}: {row.reason}, {until}")
 

@@ -67,7 +67,7 @@ class Limiter:
         with slots.taken(self.connection.pk, self.concurrent):
             self._take(method, path)
             try:
-                yield partial(self._tell, method, path)
+                yield partial(self._tell, method, path, timezone.now())
             except Transient as error:
                 if error.code != OUT_OF_TIME:  # which says nothing of the vendor
                     breaker.failed(self.connection, weight=breaker.WEIGHT_OF_SILENCE)
@@ -112,9 +112,11 @@ class Limiter:
         words = f"waiting for {row.bucket}: all calls allowed until then are made"
         return Transient(words, code="limit", not_before=until, scope="connection" if whole else "", counted=False, unsent=True)
 
-    def _tell(self, method: str, path: str, answer: Answer) -> None:
+    def _tell(self, method: str, path: str, sent: datetime, answer: Answer) -> None:
         if breaker.is_down(answer):
             breaker.failed(self.connection, weight=breaker.WEIGHT_OF_ERROR)
+        elif self.lane == LIVE and timezone.now() - sent >= breaker.SLOW_CALL:
+            breaker.was_slow(self.connection)
         else:
             breaker.answered(self.connection)
         told = self.rates.learn(method, path, answer, timezone.now()) if self.rates else []

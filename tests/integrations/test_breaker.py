@@ -45,12 +45,14 @@ class Vendor:
     ends: datetime = NOON
     calls: list[tuple[datetime, int]] = field(default_factory=list)
     tells: bool = True
+    wait: Callable[[], object] = lambda: None  # what happens while a call is under way
 
     def request(self, method: str, url: str, **more: Any) -> requests.Response:
         """Answer one request, as a session would."""
         if self.state == "silent":
             self.calls.append((datetime.now(UTC), 0))
             raise requests.ReadTimeout
+        self.wait()
         response = requests.Response()
         response.status_code, response._content, response.headers = self._answer()
         self.calls.append((datetime.now(UTC), response.status_code))
@@ -241,6 +243,80 @@ def test_one_dead_account_leaves_the_others_95_percent_of_their_throughput(
     assert (states(to_jira), len(wire["jira"].calls)) == ({"succeeded": 100}, 100)
     assert 100 / groups >= 0.95
     assert len(wire["zendesk"].calls) == 3
+
+
+@pytest.fixture
+def slow(wire: Wire, clock: time_machine.Traveller) -> Vendor:
+    """Let Zendesk take seven seconds for each call."""
+    wire["zendesk"].wait = lambda: clock.shift(7)
+    return wire["zendesk"]
+
+
+def test_a_slow_account_has_one_worker_and_all_others_do_what_others_wait_for(
+    wave: FakeWave, to_zendesk: Route, jira_route: Callable[..., Route], wire: Wire, slow: Vendor, clock: time_machine.Traveller
+) -> None:
+    to_jira = jira_route(to_zendesk.source)
+    ask(wave, to_zendesk, 1)
+    work()
+    assert Hold.objects.values_list("reason", flat=True).get() == outages.SLOW
+    ask(wave, to_zendesk, 20, first=2)
+    ask(wave, to_jira, 20, first=101)
+
+    def another_worker() -> None:
+        slow.wait = lambda: clock.shift(7)
+        assert work() == 20, "all of Jira's, and none of Zendesk's"
+
+    slow.wait = another_worker
+    assert pipeline.run(started_by="worker")
+    assert states(to_jira) == {"succeeded": 20}
+    assert states(to_zendesk) == {"succeeded": 2, "pending": 19}
+    work()
+    assert states(to_zendesk) == {"succeeded": 21}
+
+
+def test_an_invoice_does_not_wait_at_one_account_for_the_other_that_is_slow(
+    wave: FakeWave, to_zendesk: Route, jira_route: Callable[..., Route], wire: Wire, slow: Vendor, clock: time_machine.Traveller
+) -> None:
+    to_jira = jira_route(to_zendesk.source)
+    ask(wave, to_zendesk, 1)
+    work()
+    ask(wave, to_zendesk, 5, first=2)
+    ask(wave, to_jira, 5, first=2)
+
+    def another_worker() -> None:
+        slow.wait = lambda: clock.shift(7)
+        work()
+        assert states(to_jira) == {"succeeded": 4, "running": 1}
+        assert states(to_zendesk) == {"succeeded": 1, "pending": 4, "running": 1}
+
+    slow.wait = another_worker
+    assert pipeline.run(started_by="worker")
+
+
+def test_a_minute_without_a_slow_call_ends_it(wave: FakeWave, to_zendesk: Route, slow: Vendor, clock: time_machine.Traveller) -> None:
+    ask(wave, to_zendesk, 1)
+    work()
+    slow.wait = lambda: None
+    ask(wave, to_zendesk, 1, first=2)
+    work()
+    assert Hold.objects.exists(), "one fast call proves little"
+    clock.shift(outages.CALM)
+    ask(wave, to_zendesk, 1, first=3)
+    work()
+    assert (Hold.objects.count(), failures(to_zendesk)) == (0, 0)
+
+
+def test_a_slow_account_that_falls_silent_is_down(wave: FakeWave, to_zendesk: Route, slow: Vendor) -> None:
+    ask(wave, to_zendesk, 5)
+    pipeline.run(started_by="worker")
+    slow.state = "silent"
+    work()
+    assert Hold.objects.values_list("reason", flat=True).get() == outages.REASON
+
+
+def test_bulk_calls_may_take_their_time(to_zendesk: Route, slow: Vendor) -> None:
+    systems.destination(to_zendesk, lane=limits.BULK).client.send("GET", PATH)  # type: ignore[attr-defined]
+    assert not Hold.objects.exists()
 
 
 def next_probe(clock: time_machine.Traveller, route: Route) -> None:
