@@ -8,7 +8,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -74,7 +74,8 @@ def played(seeds: Sequence[int], options: argparse.Namespace) -> Iterator[Result
 def _traits(seed: int, given: Sequence[str]) -> Traits:
     drawn = Traits.drawn(seed)
     told = dict(entry.split("=", 1) for entry in given)
-    return replace(drawn, **{name: type(getattr(drawn, name))(value) for name, value in told.items()})
+    kinds: Mapping[type, Callable[[str], object]] = {bool: lambda text: text.lower() in ("1", "true", "yes")}
+    return replace(drawn, **{name: kinds.get(kind := type(getattr(drawn, name)), kind)(value) for name, value in told.items()})
 
 
 def _batch(given: tuple[list[int], argparse.Namespace]) -> list[Result]:

@@ -108,7 +108,16 @@ def read_before_claim() -> Iterator[None]:
         yield
 
 
-CALM: Mapping[str, Any] = {"fault": 0.0, "death": 0.0, "stall": 0.0, "refusal": 0.0, "outages": 0, "nights": 0, "rotations": 0}
+CALM: Mapping[str, Any] = {
+    "fault": 0.0,
+    "death": 0.0,
+    "stall": 0.0,
+    "refusal": 0.0,
+    "outages": 0,
+    "nights": 0,
+    "rotations": 0,
+    "reconciled": False,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import time_machine
 from django.db import OperationalError, connections, transaction
 
 from audit import ledger
-from integrations import inbox, outgoing, systems, tasks
+from integrations import inbox, outgoing, sweeping, systems, tasks
 from tests.simulation.stage import START, Actor, ProcessEnd, Stage
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -31,7 +31,7 @@ class Ground:
         self.send: Callable[..., Any] = self._nobody
         self.dies: Callable[[str], bool] = NO_FAULTS  # asked at each point where a process can end
         self.refuses: Callable[[str], bool] = NO_FAULTS  # asked at each statement that takes the database's write lock
-        self.woken: Callable[[Sequence[str]], object] = lambda ids: None
+        self.woken: Callable[[str, Sequence[str]], object] = lambda name, ids: None
         self.stalls: Callable[[str], float] = lambda point: 0.0  # seconds that a process stands still at a point
         self.settled: Callable[[], object] = lambda: None
         self.is_over: Callable[[int], bool] = lambda attempt: False  # whether an attempt was closed already
@@ -83,7 +83,7 @@ class Ground:
     def async_task(self, name: str, ids: Sequence[str] = (), **more: Any) -> None:
         """Stand for django-q2's queue: a wake-up commits or vanishes with the transaction."""
         told = list(ids)
-        transaction.on_commit(lambda: self.woken(told))
+        transaction.on_commit(lambda: self.woken(name, told))
 
     def settle(self, ordinary: Callable[..., Any], *args: Any, **more: Any) -> Any:
         """Stand for ledger.settle, and tell that it was done."""
@@ -166,6 +166,7 @@ def prepared_ground() -> Iterator[Ground]:
             mock.patch.object(random, "_urandom", ground.urandom),
             mock.patch.object(outgoing, "HTTPAdapter", lambda **options: _Mounted(ground)),
             mock.patch.object(ledger, "async_task", ground.async_task),
+            mock.patch.object(sweeping, "async_task", ground.async_task),
             mock.patch.object(ledger, "settle", partial(ground.settle, ledger.settle)),
         ):
             yield ground

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from django.conf import settings
 from django.db import connections
 
 from audit import replay
-from integrations import tasks
+from integrations import reconcile, tasks
 from integrations.models import Connection
 from tests.flows.world import World
 from tests.simulation import outcome
@@ -25,6 +26,10 @@ from tests.simulation.wire import Fault, Trip, Wire
 from tests.simulation.world import SETUP, Template, copied
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+MIDNIGHT = 12 * HOUR + 6 * MINUTE  # of the business, after the story's beginning
+NIGHTS = 3
+MEDDLED = 8  # changes in Wave for each that people make at the destinations meanwhile
+EVENING = 4  # and so many when all is at rest: nothing but the reconcile can find those
 TASKS = (("sweep", tasks.sweep), ("beat", tasks.beat), ("refresh", tasks.refresh), ("poll", tasks.poll))
 MAY_DIE = ("forbidden", "invalid", "gave_up", "crashed", "workflow", "lost", "refused", "name_taken", "email_taken", "ambiguous")
 
@@ -48,6 +53,7 @@ class Traits:
     outages: int
     nights: int  # how often the machine is off for hours or days
     rotations: int
+    reconciled: bool = False  # people meddle at the destinations, and a reconcile finds what nothing tells of
     mortal: str = ""  # where processes die, or a part of it, as in "poll: after commit"; "" for anywhere
     met: str = ""  # what meets which fault, or a part of it, as in "jira write: a time-out"; "" for all
     objects: float = OBJECTS  # of so many changes
@@ -73,6 +79,7 @@ class Traits:
             outages=draw.choice((0, 1, 3)) if wild else 0,
             nights=draw.choice((0, 0, 1)) if wild else 0,
             rotations=draw.choice((0, 0, 1)) if wild else 0,
+            reconciled=draw.random() < 0.4,
         )
 
 
@@ -133,12 +140,13 @@ class Play:
         self.down.clear()
         self.world.jira.index_lag = self.world.zendesk.search_lag = 0.0
 
-    def woken(self, ids: Sequence[str]) -> None:
+    def woken(self, name: str, ids: Sequence[str]) -> None:
         """Turn a wake-up into a worker's turn: it may be lost or doubled."""
         chance = self.stage.random
+        run = partial(tasks.sync, ids) if name == settings.SYNC_TASK else getattr(tasks, name.rpartition(".")[2])
         times = chance.choices((1, 0, 2), (90, 5, 5))[0] if not self.healed else 1
         for _ in range(times):
-            self.stage.after(chance.uniform(0.01, 0.5), lambda: self._worker("sync", lambda: tasks.sync(ids)))
+            self.stage.after(chance.uniform(0.01, 0.5), lambda: self._worker(name.rpartition(".")[2], run))
 
     def _worker(self, name: str, run: Callable[[], object]) -> None:
         if not self.story.closed:
@@ -148,7 +156,7 @@ class Play:
 
     def tick(self) -> None:
         """Start what runs each minute."""
-        for name, task in TASKS:
+        for name, task in (*TASKS, *([("reconcile", tasks.reconcile)] if self.traits.reconciled else [])):
             if self.stage.waiting("worker") < 8:
                 self._worker(name, task)
         self.stage.after(MINUTE, self.tick) if not self.healed else None
@@ -204,6 +212,11 @@ class Play:
         self.stage.note("the power is back")
         self.story.closed = False
 
+    def ask_for_a_reconcile(self) -> None:
+        """Let a person start a reconcile in the midst of it all."""
+        source = Connection.objects.get(system="wave")
+        self.stage.give("person", Work("a person asks for a reconcile", lambda: reconcile.begin(source, started_by="admin"), safe=True))
+
     # --- The acts
 
     def act(self) -> None:
@@ -227,6 +240,10 @@ class Play:
         ):
             for _ in range(count):
                 self.stage.at(self.stage.random.uniform(0.1, 0.9) * end, what)
+        if self.traits.reconciled:
+            for _ in range(1 + self.changes // MEDDLED):
+                self.stage.at(self.stage.random.uniform(0.3, 1) * end, self.story.meddle)
+            self.stage.at(self.stage.random.uniform(0.3, 0.8) * end, self.ask_for_a_reconcile)
         self.stage.run(end + MINUTE)
         self._heal()
         self.watch.reckon()
@@ -242,6 +259,26 @@ class Play:
         self.switch_on()
         self.story.send_all()
         self.healed, self.whole_since = True, self.stage.now
+        self._come_to_rest()
+        if self.traits.reconciled:
+            self._wait_for_the_reconcile()
+
+    def _wait_for_the_reconcile(self) -> None:
+        """Let nights pass until a reconcile has looked at all there is: the daily one begins soon after midnight."""
+        for _ in range(EVENING):
+            self.story.meddle()
+        for _ in range(NIGHTS):
+            self.stage.run((self.stage.seconds - MIDNIGHT) // DAY * DAY + DAY + MIDNIGHT)
+            self._come_to_rest()
+            if self._reconciled():
+                return
+        self.stage.violate(f"no reconcile has come to its end in {NIGHTS} nights")
+
+    def _reconciled(self) -> bool:
+        query = "SELECT 1 FROM integrations_sweep WHERE state = 'done' AND left_out = '{}' AND created_at > ?"
+        return self.rows.execute(query, (self.whole_since.strftime("%Y-%m-%d %H:%M:%S"),)).fetchone() is not None
+
+    def _come_to_rest(self) -> None:
         bound = self.stage.seconds + self.traits.longest_wait + 3 * HOUR
         quiet = 0
         while quiet < 2:
@@ -278,7 +315,11 @@ class Play:
         return int(polled) == 2  # customers and invoices
 
     def _under_way(self) -> bool:
-        return bool(self.rows.execute("SELECT 1 FROM audit_syncjob WHERE state IN ('pending', 'running', 'blocked')").fetchone())
+        query = (
+            "SELECT 1 FROM audit_syncjob WHERE state IN ('pending', 'running', 'blocked') "
+            "UNION SELECT 1 FROM integrations_sweep WHERE state = 'running'"
+        )
+        return bool(self.rows.execute(query).fetchone())
 
     def unrest(self) -> str:
         """Return what is still under way."""
@@ -286,6 +327,7 @@ class Play:
             "SELECT state, count(*) FROM audit_syncjob WHERE state IN ('pending', 'running', 'blocked') "
             "OR (state = 'dead' AND resolved_by_id IS NULL) GROUP BY state"
         ).fetchall()
+        counts += self.rows.execute("SELECT 'reconcile', count(*) FROM integrations_sweep WHERE state = 'running' GROUP BY 1").fetchall()
         waiting = sum(mail.told and not mail.taken for mail in self.story.mails)
         return ", ".join([*(f"{number} {state}" for state, number in counts), *([f"{waiting} deliveries"] if waiting else [])])
 
@@ -314,7 +356,7 @@ def play(ground: Ground, made: Template, seed: int, *, traits: Traits | None = N
     wire = Wire(ground, world.stand_ins)
     chosen = traits or Traits.drawn(seed)
     rows = sqlite3.connect(connections.settings["default"]["NAME"], check_same_thread=False, isolation_level=None)
-    story = Story(stage, world, tells=chosen.tells, changes=changes, objects=chosen.objects)
+    story = Story(stage, world, tells=chosen.tells, changes=changes, objects=chosen.objects, reconciled=chosen.reconciled)
     watch = Watch(ground, stage, world, story, rows)
     this = Play(ground, world, stage, story, wire, watch, chosen, rows, changes)
     failure = ""
