@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from integrations.bench import backfilling, changes, growth, outage, pacing, reconciling, serving
+from integrations.bench import backfilling, changes, growth, memory, outage, pacing, reconciling, serving
 from integrations.bench.scale import Bench
 from integrations.bench.tables import Table
 
@@ -10,6 +10,7 @@ THEMES: Mapping[str, Callable[[Bench], list[Table]]] = {
     "changes": changes.run,
     "backfill": backfilling.run,
     "quota": pacing.run,
+    "memory": memory.run,
     "reconcile": reconciling.run,
     "outage": outage.run,
     "serving": serving.run,
