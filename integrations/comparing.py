@@ -167,8 +167,8 @@ def _parts(wanted: Mapping[str, str], most: int) -> Iterator[dict[str, str]]:
 
 
 def _amount(look: _Look, key: str, wanted: Sequence[Document]) -> dict[str, Decimal | None]:
-    """Return what the record's own object shows as due; None where the destination has none for it, nothing where it is missing."""
-    if not wanted:
+    """Return what the record's own object shows as due; None where no amount is shown at all, nothing where the object is missing."""
+    if not wanted or not look.view.adapter.shows_amount(wanted[0].kind):
         return {key: None}
     seen = look.seen.get((wanted[0].kind, key))
     return {} if seen is None else {key: seen.amount}

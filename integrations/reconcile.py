@@ -3,19 +3,26 @@
 import time
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from integrations import asking, failing, phases, registry, sweeping, systems
+from audit import outages
+from audit.models import Hold
+from integrations import asking, breaker, failing, phases, registry, sweeping, systems
 from integrations.core.errors import ConnectorError, Transient
+from integrations.core.records import CUSTOMER, INVOICE
 from integrations.core.zones import zone_of
 from integrations.models import Connection, Route, Sweep
 from integrations.phases import DestinationWaits, Pass
 
 PURPOSE = Sweep.Purpose.RECONCILE
 AFTER_MIDNIGHT = timedelta(minutes=5)  # in the business's zone: dates have moved on by then, at the source too
+# One that failed is begun anew so long after its end; when all of a day's have failed, the next day's is the next.
+AGAIN_AFTER = tuple(timedelta(minutes=minutes) for minutes in (15, 60, 180, 360))
+ASKING = (INVOICE, CUSTOMER)  # phases in which the source is called
 
 
 # --- By schedule -----------------------------------------------------------------------------------------------------
@@ -38,9 +45,16 @@ def _due_sources() -> list[Connection]:
 
 
 def _is_due(source: Connection) -> bool:
-    """Whether a new day has begun for the business since the last reconcile of all its routes."""
-    last = Sweep.objects.filter(source=source, purpose=PURPOSE, route=None, dry_run=False).order_by("-created_at").first()
-    return _day(source, timezone.now()) > _day(source, last.created_at if last else source.created_at)
+    """Whether a new day has begun for the business since the last reconcile of all its routes, or a failed one is to be tried again."""
+    recent = Sweep.objects.filter(source=source, purpose=PURPOSE, route=None, dry_run=False).order_by("-created_at", "-pk")
+    last = list(recent[: len(AGAIN_AFTER) + 1])
+    now = timezone.now()
+    if not last or _day(source, now) > _day(source, last[0].created_at):
+        return _day(source, now) > _day(source, last[0].created_at if last else source.created_at)
+    in_vain = list(takewhile(lambda one: one.state == Sweep.State.FAILED and _day(source, one.created_at) == _day(source, now), last))
+    if not 0 < len(in_vain) <= len(AGAIN_AFTER):
+        return False
+    return now >= (last[0].ended_at or last[0].created_at) + AGAIN_AFTER[len(in_vain) - 1]
 
 
 def _day(source: Connection, at: datetime) -> date:
@@ -79,6 +93,9 @@ def _carry_on(this: Pass) -> dict[str, Any]:
         reader = systems.source(this.source, deadline=this.deadline, auth=auth)
         phases.look_at(this, _routes(this.sweep))
         while this.sweep.state == Sweep.State.RUNNING and time.monotonic() < this.deadline:
+            hold = _hold(this)
+            if hold is not None:
+                return _held(this, hold)
             phases.step(this, reader)
     except sweeping.LeaseLost:
         raise
@@ -89,13 +106,29 @@ def _carry_on(this: Pass) -> dict[str, Any]:
     return {"due_at": timezone.now()}
 
 
+def _hold(this: Pass) -> Hold | None:
+    """Return what holds the source. A vendor that was down is free to one call once its time has come, which is then the next page."""
+    scope = breaker.scope_of(this.source)
+    if this.sweep.phase not in ASKING or outages.is_free(scope):
+        return None
+    return Hold.objects.filter(scope=scope).first()
+
+
+def _held(this: Pass, hold: Hold) -> dict[str, Any]:
+    """Wait until the hold ends, for as long as that takes; one without an end ends the sweep, for a person must act first."""
+    if hold.until is None:
+        sweeping.end(this.sweep, Sweep.State.FAILED)
+        return {"problem": f"{this.source.slug} must be connected again"}
+    return {"problem": f"{this.source.slug} is held: {hold.reason}", "due_at": hold.until}
+
+
 def _routes(sweep: Sweep) -> Iterable[Route]:
     routes = asking.routes_of(sweep.source)
     return routes.filter(pk=sweep.route_id) if sweep.route_id else routes
 
 
 def _after_failure(this: Pass, error: ConnectorError) -> dict[str, Any]:
-    """Try a step again when the error says; one that fails over and over ends the sweep, for tomorrow's begins anew."""
+    """Try a step again when the error says; one that fails over and over ends the sweep, and another begins anew some time later."""
     if error.code == "budget":
         return {"due_at": timezone.now()}
     failures = this.sweep.failures + (not isinstance(error, Transient) or error.counted)

@@ -16,6 +16,7 @@ LEASE = timedelta(seconds=150)  # more than a page may take; renewed with each p
 OPEN = (Sweep.State.RUNNING, Sweep.State.PAUSED)
 FAILURES_ALLOWED = 5  # in a row, of one step
 PAUSE_AFTER_FAILURE = timedelta(minutes=1)
+TRIES = 3  # to begin one where another seems to be open
 
 
 class LeaseLost(Exception):  # noqa: N818 - not an error: another worker carries the sweep on, or a person ended it
@@ -34,22 +35,23 @@ def begin(
 ) -> tuple[Sweep, bool]:
     """Begin a sweep, or return the open one of its kind with False."""
     now = timezone.now()
-    try:
-        with transaction.atomic():
-            made = Sweep.objects.create(
-                source=source,
-                route=route,
-                purpose=purpose,
-                phase=phase,
-                started_by=started_by,
-                dry_run=dry_run,
-                options=dict(options or {}),
-                created_at=now,
-                due_at=now,
-            )
-    except IntegrityError:
-        return open_of(purpose).get(**({"source": source} if purpose == Sweep.Purpose.RECONCILE else {"route": route})), False
-    return made, True
+    values: dict[str, Any] = {"source": source, "route": route, "purpose": purpose, "phase": phase, "started_by": started_by}
+    values |= {"dry_run": dry_run, "options": dict(options or {}), "created_at": now, "due_at": now}
+    only: dict[str, Any] = {"source": source} if purpose == Sweep.Purpose.RECONCILE else {"route": route}
+    for _ in range(TRIES):
+        try:
+            return _made(values), True
+        except IntegrityError:
+            standing = open_of(purpose).filter(**only).first()
+        if standing is not None:
+            return standing, False
+        # The one in the way has ended since: now there is room.
+    return _made(values), True
+
+
+def _made(values: Mapping[str, Any]) -> Sweep:
+    with transaction.atomic():
+        return Sweep.objects.create(**values)
 
 
 def open_of(purpose: str) -> QuerySet[Sweep]:

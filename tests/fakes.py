@@ -278,6 +278,7 @@ class FakeRemote:
     bulk_refused  the account may not write in bulk; bulk_later  a bulk call ends at its second poll
     bulk_unknown  keys of which a bulk call does not tell what became, although it wrote them; jobs  bulk calls by id
     bulk calls spend `faults` too, one per document: it is then refused, or unknown when it was `committed`
+    shows_amounts  whether anything shows what is due
     unmappable  keys of records that no mapping can turn into what is taken; defects: keys that a defect of ours meets
     before_bulk  called before a bulk call is carried out
     """
@@ -301,6 +302,7 @@ class FakeRemote:
     bulk_later: bool = False
     bulk_unknown: set[str] = field(default_factory=set)
     jobs: dict[str, Bulk] = field(default_factory=dict)
+    shows_amounts: bool = True
     unmappable: set[str] = field(default_factory=set)
     defects: set[str] = field(default_factory=set)
     before_bulk: Hook = nothing
@@ -493,7 +495,11 @@ class FakeDestination:
         if ids[0] in self.remote.unseen:
             return Observed(ids[0])
         item = self.remote.objects[ids[0]]
-        return Observed(ids[0], dict(item.fields), item.fields.get(AMOUNTS[item.kind]))
+        return Observed(ids[0], dict(item.fields), item.fields.get(AMOUNTS[item.kind]) if self.remote.shows_amounts else None)
+
+    def shows_amount(self, kind: str) -> bool:
+        """Return whether a test wants amounts to be shown."""
+        return self.remote.shows_amounts
 
     def drift(self, document: Document, seen: Observed) -> frozenset[str]:
         """Return the fields that are there with another value; links that are not resolved yet are not compared."""

@@ -180,6 +180,9 @@ class Destination(Protocol):
     def drift(self, document: Document, seen: Observed) -> frozenset[str]:
         """Return the names of the document's fields that the remote object holds otherwise. Pure, tolerant of the vendor's own forms."""
 
+    def shows_amount(self, kind: str) -> bool:
+        """Return whether objects of this kind of document show what is due, as their mapping stands; `prepare` was called before."""
+
     def carrying(self, kind: str, page: str) -> Carried | None:
         """Return a page of all that carries our keys, the first one for ""; one call. None where objects are looked up by key in bulk.
 

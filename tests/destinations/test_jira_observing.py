@@ -88,6 +88,8 @@ def test_a_customers_issue_is_observed_likewise(jira: World) -> None:
     assert (seen.amount, seen.children, adapter.drift(document, seen)) == (Decimal("60.5"), None, frozenset())
     jira.site.edit(seen.remote_id, summary="Another")
     assert adapter.drift(document, adapter.observe("customer_issue", {document.key: ""})[document.key]) == {"summary"}
+    shown = [adapter.shows_amount(kind) for kind in ("customer_issue", "issue")]
+    assert (shown, ready(jira).shows_amount("customer_issue")) == ([True, True], False)
 
 
 # --- Reading

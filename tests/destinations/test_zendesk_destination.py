@@ -333,7 +333,7 @@ def test_an_existing_user_keeps_name_role_and_organizations(provisioned: Route, 
     renamed = replace(SNAPSHOT, customer=replace(CUSTOMER, first_name="Joan"))
     provisioned.sync("customer", renamed)
     [user] = users(account)
-    assert (user["id"], user["name"], user["role"], user["external_id"]) == (theirs, "Janie", "agent", CUSTOMER_KEY)
+    assert (user["id"], user["name"], user["role"], user["external_id"]) == (theirs, "Janie", "agent", None)
     assert user["organization_ids"] == sorted([other, int(written[0].remote_id)])
     assert written[1].facts["ours"] is False
 
@@ -399,8 +399,52 @@ def test_a_new_address_leaves_a_foreign_user_and_finds_another(provisioned: Rout
     document = destination.documents("customer", replace(SNAPSHOT, customer=replace(CUSTOMER, email="new@acme.example")), TRACE)[1]
     written = provisioned.write(destination, document, frozenset({"email"}))
     found = [(user["name"], user["emails"], user["external_id"]) for user in users(account)]
-    assert found == [("Jane Doe", ["new@acme.example"], None), ("Janie", ["jane@acme.example"], CUSTOMER_KEY)]
+    assert found == [("Jane Doe", ["new@acme.example"], CUSTOMER_KEY), ("Janie", ["jane@acme.example"], None)]
     assert written.created and written.facts["ours"] is True
+
+
+def test_a_foreign_user_who_carries_our_key_all_the_same_is_left_when_the_address_changes(provisioned: Route, account: Zendesk) -> None:
+    """An upsert meets a user whom the search did not show yet, and gives them the key."""
+    account.search_lag = 60
+    account.add_user("Janie", "jane@acme.example")
+    assert provisioned.sync("customer")[1].facts["ours"] is False
+    account.search_lag = 0
+    before = users(account)
+    destination = provisioned.destination()
+    destination.prepare()
+    document = destination.documents("customer", replace(SNAPSHOT, customer=replace(CUSTOMER, email="new@acme.example")), TRACE)[1]
+    written = provisioned.write(destination, document, frozenset({"email"}))
+    assert written.created and written.facts["ours"] is True
+    assert [user["emails"] for user in users(account)] == [["jane@acme.example"], ["new@acme.example"]]
+    assert [user for user in users(account) if user["emails"] == ["jane@acme.example"]] == before
+
+
+@pytest.mark.parametrize("changed", [{"first_name": "Joan"}, {"phone": "5"}, {"email": "joan@acme.example"}])
+def test_a_user_whose_create_got_no_answer_is_ours_although_the_customer_changed_since(
+    provisioned: Route, account: Zendesk, changed: dict[str, Any]
+) -> None:
+    account.faults.append(Fault("lost", "POST", "users/create_or_update"))
+    with pytest.raises(Transient):
+        provisioned.sync("customer")
+    moved = replace(SNAPSHOT, customer=replace(CUSTOMER, **changed))
+    written = provisioned.sync("customer", moved)[1]
+    assert (written.facts["ours"], written.created) == (True, False)
+    [user] = users(account)
+    assert (user["name"], user["phone"], user["emails"][-1]) == (
+        f"{changed.get('first_name', 'Jane')} Doe",
+        changed.get("phone", CUSTOMER.phone or None),
+        changed.get("email", "jane@acme.example"),
+    )
+
+
+def test_a_user_of_a_bulk_job_is_ours_although_the_customer_changed_since(provisioned: Route, account: Zendesk) -> None:
+    provisioned.sync("customer")
+    [user] = users(account)
+    destination = provisioned.destination()
+    destination.prepare()
+    document = destination.documents("customer", replace(SNAPSHOT, customer=replace(CUSTOMER, first_name="Joan")), TRACE)[1]
+    written = destination.write(document, Bound(str(user["id"])))
+    assert (written.facts["ours"], [one["name"] for one in users(account)]) == (True, ["Joan Doe"])
 
 
 def test_a_membership_that_exists_is_no_error(provisioned: Route, account: Zendesk) -> None:

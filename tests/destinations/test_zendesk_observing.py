@@ -90,6 +90,7 @@ def test_the_amounts_are_those_that_the_mappings_show_as_due(route: Route) -> No
     keys = {"organization": CUSTOMER_KEY, "wave_invoice": INVOICE_KEY, "wave_payment": PAYMENT_KEY, "user": CUSTOMER_KEY}
     amounts = {kind: destination.observe(kind, {key: ""})[key].amount for kind, key in keys.items()}
     assert amounts == {"organization": Decimal("120"), "wave_invoice": Decimal("120"), "wave_payment": Decimal("30"), "user": None}
+    assert {kind: destination.shows_amount(kind) for kind in keys} == {kind: amount is not None for kind, amount in amounts.items()}
 
 
 def test_without_a_mapping_that_shows_it_there_is_no_amount(route: Route) -> None:
@@ -97,6 +98,7 @@ def test_without_a_mapping_that_shows_it_there_is_no_amount(route: Route) -> Non
     destination = route.destination()
     destination.prepare()
     assert destination.observe("wave_invoice", {INVOICE_KEY: ""})[INVOICE_KEY].amount is None
+    assert not destination.shows_amount("wave_invoice")
 
 
 def test_a_hundred_cost_one_call_and_what_is_not_there_is_left_out(route: Route, account: Zendesk) -> None:

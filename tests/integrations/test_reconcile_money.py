@@ -59,6 +59,15 @@ def test_an_open_invoice_that_is_missing_there_is_named(ready: Ready, source: Co
     assert told["money"][0]["invoices"] == [wave.key("invoice", "3")]
 
 
+def test_where_no_mapping_shows_amounts_a_missing_invoice_is_no_difference_of_money(ready: Ready, source: Connection) -> None:
+    wave, zendesk, _ = ready
+    zendesk.shows_amounts = False
+    [record] = zendesk.of_key("record", wave.key("invoice", "3"))
+    del zendesk.objects[record]
+    told = run(source)
+    assert (found(told), money(told)) == ([("zendesk", "INV-3", "absent", ())], [])
+
+
 def test_a_customers_balance_edited_by_hand_is_found(ready: Ready, source: Connection) -> None:
     wave, zendesk, _ = ready
     show(zendesk, wave.key("customer", "8"), "owed", "-100.00")

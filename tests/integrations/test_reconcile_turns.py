@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.db import connection
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from audit import outages
 from audit.models import Hold, SyncJob
-from integrations import reconcile, report, tasks
-from integrations.core.errors import Disconnected, Transient
+from integrations import reconcile, report, sweeping, tasks
+from integrations.core.errors import Disconnected, Rejected, Transient
 from integrations.core.paging import BEGINNING
 from integrations.models import Connection, Line, Route, Sweep
 from tests.fakes import MODIFIED, FakeRemote, FakeWave
@@ -83,6 +85,51 @@ def test_the_vendors_own_time_is_kept_to_and_waits_that_say_nothing_of_it_are_no
     assert (sweep.state, sweep.failures, sweep.due_at) == ("running", 0, until)
     assert not reconcile.run_due(budget=5), "it is not due"
     assert list(Hold.objects.values_list("scope", "until")) == [(f"connection:{source.pk}", until)]
+
+
+def test_a_source_that_is_held_is_not_called_until_the_hold_ends(five: FakeWave, source: Connection) -> None:
+    scope, until = f"connection:{source.pk}", timezone.now() + timedelta(minutes=30)
+    Hold.objects.create(scope=scope, reason="limit", until=until, created_at=timezone.now())
+    sweep = turned(begun(source), times=7)
+    assert (sweep.state, sweep.failures, sweep.due_at, sweep.problem) == ("running", 0, until, "wave-main is held: limit")
+    assert five.pages == []
+    Hold.objects.update(until=timezone.now())
+    assert turned(sweep).state == "done"
+
+
+def test_of_a_source_that_was_down_the_next_page_is_the_probe_and_only_one(five: FakeWave, source: Connection) -> None:
+    def lift() -> None:
+        Hold.objects.all().delete()
+
+    outages.begin(f"connection:{source.pk}")
+    sweep = turned(begun(source))
+    assert (sweep.state, sweep.problem, five.pages) == ("running", "wave-main is held: vendor_down", [])
+    Hold.objects.update(until=timezone.now())
+    assert outages.is_free(f"connection:{source.pk}"), "another worker probes"
+    assert (turned(sweep).state, five.pages) == ("running", [])
+    Hold.objects.update(until=timezone.now())
+    five.after_page = lift
+    assert turned(sweep).state == "done"
+
+
+def test_a_source_that_must_be_connected_again_is_not_called(five: FakeWave, source: Connection) -> None:
+    Hold.objects.create(scope=f"connection:{source.pk}", reason="needs_reconnect", created_at=timezone.now())
+    sweep = turned(begun(source))
+    assert (sweep.state, sweep.problem, five.pages) == ("failed", "wave-main must be connected again", [])
+
+
+def test_one_that_ends_while_another_is_begun_makes_room(five: FakeWave, source: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, ordinary, looked = begun(source), sweeping.open_of, list[bool]()
+
+    def ended(purpose: str) -> QuerySet[Sweep]:
+        if not looked:
+            looked.append(True)
+            Sweep.objects.filter(pk=first.pk).update(state=Sweep.State.DONE)
+        return ordinary(purpose)
+
+    monkeypatch.setattr(sweeping, "open_of", ended)
+    second, new = reconcile.begin(source, started_by="test")
+    assert (new, second.pk != first.pk, looked) == (True, True, [True])
 
 
 def test_a_dead_grant_at_the_source_ends_it_and_says_so(five: FakeWave, source: Connection) -> None:
@@ -301,6 +348,26 @@ def test_an_account_that_must_be_connected_again_gets_the_days_once_it_is(
     Connection.objects.filter(pk=source.pk).update(status=Connection.Status.READY)
     tasks.reconcile()
     assert Sweep.objects.get().state == "done"
+
+
+def test_a_failed_one_is_tried_again_four_times_ever_later_and_then_the_next_day(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, source: Connection, clock: time_machine.Traveller
+) -> None:
+    wave.down = Rejected("POST /graphql: 400")
+    clock.move_to(datetime(2026, 3, 28, 0, 5, tzinfo=UTC), tick=False)
+    begun_at: list[str] = []
+    for _ in range(24 * 4 + 1):
+        tasks.reconcile()
+        begun_at = [f"{one:%d %H:%M}" for one in Sweep.objects.order_by("pk").values_list("created_at", flat=True)]
+        clock.shift(timedelta(minutes=15))
+    assert begun_at == ["28 00:05", "28 00:20", "28 01:20", "28 04:20", "28 10:20", "29 00:05"]
+    wave.down = None
+    clock.shift(timedelta(minutes=15))
+    tasks.reconcile()
+    assert Sweep.objects.latest("pk").state == "done"
+    clock.shift(timedelta(hours=7))
+    tasks.reconcile()
+    assert Sweep.objects.count() == 7, "one that has come to its end stands for the day"
 
 
 # --- Effort ----------------------------------------------------------------------------------------------------------

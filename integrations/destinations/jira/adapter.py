@@ -200,8 +200,15 @@ class JiraDestination:
 
     def observe(self, kind: str, wanted: Mapping[str, str]) -> Mapping[str, Observed]:
         """Read up to 100 issues. Those without an id are looked up by label, in an index that may lag by minutes."""
-        looker = Looker(self.client, self.project, self._fields, self.plan.fields, self.payments)
-        return looker.observe(ISSUE_KINDS[kind], wanted)
+        return self._looker.observe(ISSUE_KINDS[kind], wanted)
+
+    def shows_amount(self, kind: str) -> bool:
+        """Return whether a field that the site has shows what is due."""
+        return self._looker.amount_field(ISSUE_KINDS[kind]) is not None
+
+    @property
+    def _looker(self) -> Looker:
+        return Looker(self.client, self.project, self._fields, self.plan.fields, self.payments)
 
     def drift(self, document: Document, seen: Observed) -> frozenset[str]:
         """Return the fields that the issue holds otherwise; `prepare` has told their types."""

@@ -9,7 +9,7 @@ from integrations.core.observing import amount_target, number, same_day, same_mo
 from integrations.core.ports import FieldRule
 from integrations.destinations.jira import adf
 from integrations.destinations.jira.client import JiraClient
-from integrations.destinations.jira.mapping import ISSUE_KINDS, Fields, IssueKind
+from integrations.destinations.jira.mapping import ISSUE_KINDS, Fields, IssueKind, RemoteField
 
 MOST = 100
 OBSERVES = {"issue": "issue", "status": "issue", "customer_issue": "customer_issue"}
@@ -63,12 +63,16 @@ class Looker:
         part = [self.payments] if kind.kind == "issue" and self.payments in _PARTS else []
         return list(dict.fromkeys([*mapped, "summary", "labels", "status", *part]))
 
+    def amount_field(self, kind: IssueKind) -> RemoteField | None:
+        """Return the field that shows what is due, None where no mapping fills one."""
+        return self.fields.find(amount_target(self._rules(kind), FILLED_BY[kind.kind]))
+
     def _rules(self, kind: IssueKind) -> list[FieldRule]:
         return [rule for rule in self.rules if rule.kind == FILLED_BY[kind.kind] and not rule.problem]
 
     def _observed(self, kind: IssueKind, issue: Json) -> Observed:
         held = {**(issue.get("fields") or {})}
-        remote = self.fields.find(amount_target(self._rules(kind), FILLED_BY[kind.kind]))
+        remote = self.amount_field(kind)
         amount = number(held.get(remote.id)) if remote else None
         return Observed(str(issue["id"]), held, amount, _children(held, self.payments) if kind.kind == "issue" else None)
 

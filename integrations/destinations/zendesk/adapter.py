@@ -8,7 +8,8 @@ from typing import Any
 
 from integrations.core.documents import Bound, Bulk, Document, Observed, Written
 from integrations.core.errors import Missing, Rejected, Transient, Unmappable
-from integrations.core.ports import AuthKind, Check, Plan, Setting, Shape, Step, System, Trace
+from integrations.core.observing import amount_target
+from integrations.core.ports import AuthKind, Check, FieldRule, Plan, Setting, Shape, Step, System, Trace
 from integrations.core.records import Customer, Invoice, Snapshot, number_of
 from integrations.destinations.zendesk import bulk, contacts, mapping, observing, ping, provision
 from integrations.destinations.zendesk.bulk import BulkWriter
@@ -261,8 +262,14 @@ class ZendeskDestination:
 
     def observe(self, kind: str, wanted: Mapping[str, str]) -> Mapping[str, Observed]:
         """Read up to 100 organizations, users or records; twins of one key come without an id."""
-        rules = mapping.usable(self.plan, observing.FILLED_BY[kind], self._types(kind))
-        return observing.observe(self.client, kind, wanted, rules)
+        return observing.observe(self.client, kind, wanted, self._rules(kind))
+
+    def shows_amount(self, kind: str) -> bool:
+        """Return whether a field that the account has shows what is due."""
+        return bool(amount_target(self._rules(kind), observing.FILLED_BY[kind]))
+
+    def _rules(self, kind: str) -> Sequence[FieldRule]:
+        return mapping.usable(self.plan, observing.FILLED_BY[kind], self._types(kind))
 
     def drift(self, document: Document, seen: Observed) -> frozenset[str]:
         """Return the fields that Zendesk holds otherwise; `prepare` has told their types, links are ids by now."""

@@ -29,7 +29,7 @@ def _save(client: ZendeskClient, document: Document, bound: Bound) -> tuple[Save
         return _find_or_create(client, document)
     if bound.remote_id and not moved:
         return Saved(bound.remote_id, False, {}), facts  # somebody else's user: nothing of theirs is ours to change
-    return _find_or_create(client, document, by_key=not bound.remote_id)
+    return _find_or_create(client, document, not_ours=bound.remote_id)
 
 
 def _adopt(client: ZendeskClient, document: Document, remote_id: str) -> tuple[Saved, Json]:
@@ -37,24 +37,37 @@ def _adopt(client: ZendeskClient, document: Document, remote_id: str) -> tuple[S
     rows = client.show_users([remote_id])
     if not rows:
         return _find_or_create(client, document)
-    keyed = str(rows[0].get("external_id")).lower() == document.key
-    return Saved(remote_id, False, rows[0]), {"ours": keyed and _says(rows[0], document)}
+    if str(rows[0].get("external_id")).lower() == document.key:
+        return _keyed(client, document, rows[0])
+    return Saved(remote_id, False, rows[0]), {"ours": False}
 
 
-def _find_or_create(client: ZendeskClient, document: Document, *, by_key: bool = True) -> tuple[Saved, Json]:
+def _keyed(client: ZendeskClient, document: Document, user: Json) -> tuple[Saved, Json]:
+    """Take a user who carries our key for ours: only users that we make are given one, so an answer got lost.
+
+    What the customer has changed since then is written now.
+    """
+    moved = not _same(user.get("email"), str(document.fields["email"]))
+    if moved or not _says(user, document):
+        return client.update_user(str(user["id"]), content(document, with_email=moved)), {"ours": True}
+    return Saved(str(user["id"]), False, user), {"ours": True}
+
+
+def _find_or_create(client: ZendeskClient, document: Document, *, not_ours: str = "") -> tuple[Saved, Json]:
     """Return the user who carries the key or the address, or a new one, with what to remember.
 
-    Without `by_key` the key stays with the user who had the customer's former address.
+    `not_ours` is the user of another origin who had the customer's former address.
     """
-    keyed = client.users_keyed(document.key) if by_key else []
-    user = _only(keyed, "the key") or _only(_addressed(client, str(document.fields["email"])), "the e-mail address")
-    if user is None:
-        made = content(document, with_email=True)
-        saved = client.upsert_user(made if by_key else _without_key(made))
-        return saved, {"ours": saved.created}
-    if by_key and not user.get("external_id"):
-        client.update_user(str(user["id"]), {"external_id": document.key})
-    return Saved(str(user["id"]), False, user), {"ours": bool(keyed) and _says(user, document)}
+    keyed = client.users_keyed(document.key)
+    mine = _only([user for user in keyed if str(user.get("id")) != not_ours], "the key")
+    if mine is not None:
+        return _keyed(client, document, mine)
+    user = _only(_addressed(client, str(document.fields["email"])), "the e-mail address")
+    if user is not None:
+        return Saved(str(user["id"]), False, user), {"ours": False}
+    made = content(document, with_email=True)
+    saved = client.upsert_user(_without_key(made) if keyed else made)
+    return saved, {"ours": saved.created}
 
 
 def _addressed(client: ZendeskClient, email: str) -> list[Json]:
@@ -101,7 +114,7 @@ def _without_key(content: Json) -> Json:
 
 
 def _says(user: Json, document: Document) -> bool:
-    """Say whether a user with our key looks exactly as we would create it: then it is ours, and an answer got lost."""
+    """Say whether a user looks exactly as we would write it."""
     return all((user.get(name) or None) == document.fields.get(name) for name in ("name", "phone"))
 
 
