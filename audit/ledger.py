@@ -60,7 +60,8 @@ class Claim:
     attempts: list[Attempt]
     started_by: str
     counted: bool = True
-    probes: tuple[str, ...] = ()  # scopes of vendors that are down, for which this claim is the probe
+    probes: tuple[str, ...] = ()  # scopes of vendors that are down or slow, which are this claim's alone
+    alone: bool = False  # one of them is down: whether it is there is to be known before more is claimed
     probe_until: datetime | None = None
 
 
@@ -156,12 +157,13 @@ def claim(
     """Take the oldest due job that nothing holds, and every other due job about the same invoice and its customer.
 
     With `job_ids`, only those may lead; a redelivery also takes them before their back-off ends, never before the
-    vendor's own time, and such a run does not raise the back-off. `beside` says what will be read in the same request.
+    vendor's own time, and such a run does not raise the back-off. `beside` says what will be read in the same request;
+    the vendors that are slow are that claim's already.
     None when there is nothing to take.
     """
     now = timezone.now()
     with transaction.atomic():
-        holds = list(Hold.objects.order_by("pk"))
+        holds = list(_holds_beside(beside))
         free = _free(now, holds).filter(_ready(now, job_ids if redelivery else None))
         if beside is not None:
             free = _beside(free, beside.jobs[0].source_id)
@@ -208,7 +210,7 @@ def _probe(asked: Asked, down: list[Hold]) -> Claim | None:
         scopes = tuple(outage.scope for outage in probed)
         taken = _take(lead, free, asked)
         if taken is not None:
-            return replace(taken, probes=scopes, probe_until=until)
+            return replace(taken, probes=scopes, probe_until=until, alone=any(outage.reason == outages.REASON for outage in probed))
         outages.give_back(scopes, until)
     return None
 
@@ -249,6 +251,11 @@ def _beside(free: QuerySet[SyncJob], source_id: int) -> QuerySet[SyncJob]:
     return free.filter(source_id=source_id, losses=0).exclude(kind="payment")
 
 
+def _holds_beside(claim: Claim | None) -> QuerySet[Hold]:
+    """Return all holds, but for those by which a claim keeps others from what it runs itself."""
+    return Hold.objects.exclude(scope__in=claim.probes if claim else ()).order_by("pk")
+
+
 def fair_share(first: Claim, most: int) -> int:
     """Return how many groups a worker that has claimed one may hold: while others are at work, half of what waited, else all.
 
@@ -260,7 +267,8 @@ def fair_share(first: Claim, most: int) -> int:
     running = SyncJob.objects.filter(state=State.RUNNING, source_id=lead.source_id, lease_until__gt=now)
     if not running.exclude(pk__in=[job.pk for job in first.jobs]).exists():
         return most
-    waiting = _beside(_free(now, Hold.objects.all()).filter(due_at__lte=now), lead.source_id).values("key").distinct().count()
+    free = _free(now, _holds_beside(first)).filter(due_at__lte=now)
+    waiting = _beside(free, lead.source_id).values("key").distinct().count()
     return min(most, max(1, (1 + waiting) // 2))
 
 

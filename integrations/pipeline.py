@@ -60,8 +60,7 @@ def _claims(started_by: str) -> list[Claim]:
     first = ledger.claim(started_by=started_by)
     if first is None:
         return []
-    # A probe goes alone: whether the vendor is there is to be known first.
-    claims, most = [first], 1 if first.probe_until else ledger.fair_share(first, READ_MOST)
+    claims, most = [first], 1 if first.alone else ledger.fair_share(first, READ_MOST)
     while len(claims) < most:
         another = ledger.claim(started_by=started_by, beside=first)
         if another is None:
@@ -193,7 +192,8 @@ def _run_job(this: Batch, claim: Claim, job: SyncJob, attempt: Attempt, route: R
     auth = systems.ConnectionAuth(route.destination)
     try:
         this.stopped.check(route.destination_id)
-        if claim is not this.claims[0] and holds.holds_on(job).exists():  # made since the claim, whose turn has only come now
+        # Made since the claim, whose turn has only come now.
+        if claim is not this.claims[0] and holds.holds_on(job).exclude(scope__in=this.claims[0].probes).exists():
             failing.give_back(attempt)
             return None
         _introduce(this, job, route, snapshot)

@@ -293,6 +293,14 @@ def test_an_invoice_does_not_wait_at_one_account_for_the_other_that_is_slow(
     assert pipeline.run(started_by="worker")
 
 
+def test_what_waits_for_a_slow_account_is_still_read_many_at_once(wave: FakeWave, to_zendesk: Route, slow: Vendor) -> None:
+    ask(wave, to_zendesk, 1)
+    work()
+    ask(wave, to_zendesk, 5, first=2)
+    pipeline.drain(started_by="worker", budget=60)
+    assert (states(to_zendesk), [len(batch) for batch in wave.batches]) == ({"succeeded": 6}, [5])
+
+
 def test_a_minute_without_a_slow_call_ends_it(wave: FakeWave, to_zendesk: Route, slow: Vendor, clock: time_machine.Traveller) -> None:
     ask(wave, to_zendesk, 1)
     work()
