@@ -34,7 +34,9 @@ BIN = Path(PYTHON).parent
 def environment(**more: str) -> dict[str, str]:
     """Return an environment with throw-away keys and an https address, as `check --deploy` wants it."""
     keys = {"SECRET_KEY": secrets.token_urlsafe(60), "FERNET_KEYS": Fernet.generate_key().decode()}
-    return {**os.environ, **keys, "PUBLIC_URL": "https://connector.example.com", "DEBUG": "0", "PYTHONHASHSEED": "0", **more}
+    # Bytecode is kept, or each of the many processes would compile the tests and the product anew.
+    python = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": ""}
+    return {**os.environ, **keys, **python, "PUBLIC_URL": "https://connector.example.com", "DEBUG": "0", **more}
 
 
 def postgres_answers() -> bool:
