@@ -63,9 +63,13 @@ def destination(
     auth: "ConnectionAuth | None" = None,
     lane: str = limits.LIVE,
 ) -> Destination:
-    """Return the adapter for a route's destination; as `source` in all else. Raises Misconfigured."""
+    """Return the adapter for a route's destination; as `source` in all else. What bulk brings is history: it is brought quietly.
+
+    Raises Misconfigured.
+    """
     api = _client(route.destination, recorder, deadline, auth or ConnectionAuth(route.destination, insist=insist), lane)
-    return _destination_entry(route.destination).build(api, plan(route), DatabaseShape(route))
+    wanted = replace(plan(route), quiet=lane == limits.BULK)
+    return _destination_entry(route.destination).build(api, wanted, DatabaseShape(route))
 
 
 def client(connection: Connection, *, lane: str = limits.LIVE) -> ApiClient:

@@ -59,7 +59,7 @@ def _table(number: int, customers: int, calls: tuple[int, int, int], again: int,
 
 
 def _ratio(calls: int, least: int) -> str:
-    return f"{calls:,} / {least:,} ({100 * least / calls:.0f} %)" if calls else "0"
+    return f"{calls:,} / {least:,} ({100 * least / calls:.1f} %)" if calls else "0"
 
 
 def _counted(calls: Iterable[Call]) -> int:

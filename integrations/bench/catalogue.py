@@ -13,6 +13,7 @@ THEMES: Mapping[str, Callable[[Bench], list[Table]]] = {
     "memory": memory.run,
     "reconcile": reconciling.run,
     "outage": outage.run,
+    "neighbour": outage.run_neighbour,
     "serving": serving.run,
     "growth": growth.run,
 }

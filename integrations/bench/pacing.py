@@ -101,25 +101,25 @@ def run(bench: Bench) -> list[Table]:
 def play(place: Place, shift: Shift, *, invoices: int, limit: int, latency: float, events: int) -> Paced:
     """Bring so many invoices to Zendesk within a limit, on a clock that `shift` moves, and measure."""
     place.zendesk.bulk = False
-    desk = _Desk(place, shift, [_story(place, shift, f"LIVE-{number}", 1) for number in range(events + IDLE)])
+    desk = _Desk(place, shift, [story(place, shift, f"LIVE-{number}", 1) for number in range(events + IDLE)])
     with unhurried(shift, latency=latency, between=desk.other_worker):
         for invoice in desk.live:
             place.deliver("invoice.updated", invoice=invoice)
             tasks.sync([])
         for number in range(invoices // PER_CUSTOMER):
-            _story(place, shift, f"OLD-{number}", PER_CUSTOMER)
+            story(place, shift, f"OLD-{number}", PER_CUSTOMER)
         shift(timedelta(minutes=5))
         for _ in range(IDLE):
             desk.one_event()
         idle, desk.took = desk.took, []
         place.zendesk.limit_per_minute = limit
-        watched = _Watched(place.zendesk)
+        watched = Watched(place.zendesk)
         with patch.object(place.zendesk, "handle", watched.handle):
             desk.carry_on(watched, every=timedelta(seconds=invoices / limit * 60 / (events + 1)), events=events)
     return watched.told(idle, desk.took)
 
 
-def _story(place: Place, shift: Shift, name: str, invoices: int) -> str:
+def story(place: Place, shift: Shift, name: str, invoices: int) -> str:
     """Add a customer with invoices, a second between any two changes, and return the last invoice."""
     customer = place.customer(f"Customer {name}", **NOBODY)
     made = ""
@@ -130,7 +130,7 @@ def _story(place: Place, shift: Shift, name: str, invoices: int) -> str:
 
 
 @dataclass(slots=True)
-class _Watched:
+class Watched:
     """Zendesk, with what it answered when; `others` are calls that another tool has made."""
 
     vendor: Zendesk
@@ -153,21 +153,21 @@ class _Watched:
         if not self.others and self.windows and timezone.now() >= max(since, self.windows[-1]) and limit // 4 <= minute.used < limit // 2:
             self.others, minute.used = limit - minute.used, limit
 
-    def told(self, idle: list[float], busy: list[float]) -> Paced:
-        """Return the measure, the share over all minutes but the last, which has not come to its end."""
-        seconds = (self.windows[-1] - self.windows[0]).total_seconds()
+    @property
+    def used(self) -> float:
+        """The share of the quota that was used, in all minutes but the last, which has not come to its end; 1 where there was but one."""
+        seconds = (self.windows[-1] - self.windows[0]).total_seconds() if self.windows else 0.0
+        if not seconds:
+            return 1.0
         answered = sum(status != 429 and at < self.windows[-1] for at, status, _ in self.calls) + self.others
+        return answered / (self.vendor.limit_per_minute * seconds / 60)
+
+    def told(self, idle: list[float], busy: list[float]) -> Paced:
+        """Return the measure."""
         ends = [(at, at + timedelta(seconds=wait)) for at, status, wait in self.calls if status == 429]
         early = sum(any(since < at < until for since, until in ends) for at, _, _ in self.calls)
-        return Paced(
-            (self.calls[-1][0] - self.windows[0]).total_seconds(),
-            len(self.calls),
-            answered / (self.vendor.limit_per_minute * seconds / 60),
-            len(ends),
-            early,
-            idle,
-            busy,
-        )
+        seconds = (self.calls[-1][0] - self.windows[0]).total_seconds()
+        return Paced(seconds, len(self.calls), self.used, len(ends), early, idle, busy)
 
 
 @dataclass(slots=True)
@@ -220,7 +220,7 @@ class _Desk:
             self.took.append((ends - since).total_seconds())
             self.waiting = None
 
-    def carry_on(self, watched: _Watched, *, every: timedelta, events: int) -> None:
+    def carry_on(self, watched: Watched, *, every: timedelta, events: int) -> None:
         """Run a backfill to its end, with events on the way; after the last one another tool uses up a minute."""
         sweep, _ = backfill.begin(self.place.route("zendesk"), started_by="bench")
         self.due = [timezone.now() + every * (number + 1) for number in range(events)]

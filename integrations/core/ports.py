@@ -36,13 +36,14 @@ class StatusRule:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A route as a value: what is wanted at the destination."""
+    """A route as a value: what is wanted at the destination; `quiet`: nobody needs to be told, where the vendor lets us choose."""
 
     route: str
     kinds: tuple[str, ...]
     options: Mapping[str, Any]
     fields: tuple[FieldRule, ...]
     statuses: tuple[StatusRule, ...] = ()
+    quiet: bool = False
 
     def rules(self, kind: str) -> list[FieldRule]:
         """Return the field rules for one kind of record that are not resting."""

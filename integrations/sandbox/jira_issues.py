@@ -163,14 +163,19 @@ def _browsed(site: Site, name: str) -> Issue | None:
 
 
 def edit(site: Site, request: Request, key: str) -> Response:
-    """Edit an issue; a transition in the body is ignored, as Jira does."""
+    """Edit an issue; a transition in the body is ignored, as Jira does. Only an administrator may keep it from the watchers."""
     issue, body = site.issue(key), members(request)
     site.require("EDIT_ISSUES", 403, "You do not have permission to edit issues in this project.")
+    quiet = request.arg("notifyUsers") == "false"
+    if quiet and not site.admin:
+        raise RefusedError(403, "To discard the user notification either admin or project admin permissions are required.")
     values = new_values(site, site.projects[issue.project], issue.values, body, creating=False)
     properties, comments = checked_properties(body), _comments(body)
     _add_comments(site, issue, comments)
     issue.values, issue.properties = values, issue.properties | properties
     site.touch(issue)
+    if not quiet:
+        site.notified.append(issue.id)
     return Response(200, shapes.issue(site, issue, ["*navigable"])) if request.arg("returnIssue") == "true" else Response(204)
 
 

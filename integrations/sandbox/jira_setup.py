@@ -22,6 +22,7 @@ from integrations.sandbox.server import Request, Response
 
 _FIELD_MEMBERS = {"name", "type", "searcherKey", "description"}
 LONGEST_NAME = 255
+ADMINISTRATORS = ("ADMINISTER", "ADMINISTER_PROJECTS")
 
 
 def myself(site: Site, request: Request) -> Response:
@@ -36,14 +37,14 @@ def permissions(site: Site, request: Request) -> Response:
     asked = listed(request, "permissions")
     if not asked:
         raise RefusedError(400, "The 'permissions' query parameter is required.")
-    unknown = [name for name in asked if name not in (*PERMISSIONS, "ADMINISTER")]
+    unknown = [name for name in asked if name not in (*PERMISSIONS, *ADMINISTRATORS)]
     if unknown:
         raise RefusedError(400, f"Unrecognized permission: {', '.join(unknown)}")
     return Response(200, {"permissions": {name: _permission(site, name) for name in asked}})
 
 
 def _permission(site: Site, name: str) -> dict[str, Any]:
-    have = site.admin if name == "ADMINISTER" else name in site.permissions
+    have = site.admin if name in ADMINISTRATORS else name in site.permissions
     kind = "GLOBAL" if name == "ADMINISTER" else "PROJECT"
     return {"id": name, "key": name, "name": name.replace("_", " ").capitalize(), "type": kind, "havePermission": have}
 

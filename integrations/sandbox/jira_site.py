@@ -258,6 +258,7 @@ class Site(StandIn):
         self.omit_refresh_token = self.webhook_dates_as_text = False
         self.scopes: set[str] | None = None
         self.violations: list[str] = []
+        self.notified: list[str] = []  # ids of issues whose watchers were told of an edit
         self.ids = itertools.count(10000)
         self.projects: dict[str, Project] = {}
         self.statuses: dict[str, Status] = {}

@@ -1,6 +1,7 @@
 """The world of the flow tests: three stand-ins on real sockets, and a connector that is set up for them."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -60,3 +61,10 @@ def threaded_world(empty_world: World, transactional_db: None) -> Callable[[Setu
 def world(make_world: Callable[[Setup], World]) -> World:
     """Return the world as most stories find it: both routes, custom objects, worklogs."""
     return make_world(Setup())
+
+
+@pytest.fixture
+def still(world: World) -> Iterator[time_machine.Traveller]:
+    """Let only calls and waits take time, where `integrations.bench.still` says how much."""
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        yield clock

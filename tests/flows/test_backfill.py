@@ -70,6 +70,44 @@ def test_what_was_there_before_reaches_jira_in_bulk(world: World) -> None:
     assert len(issues(world)) == 120
 
 
+@pytest.mark.parametrize("admin", [True, False])
+def test_issues_that_exist_are_brought_up_to_date_without_a_mail_where_jira_allows_it(world: World, admin: bool) -> None:
+    """Jira refuses a quiet edit by who is no administrator: it is made all the same, and the watchers are told."""
+    world.jira.admin = admin
+    story(world, customers=1, invoices=3)
+    bring(world, "jira")
+    settled(world)
+    Binding.objects.all().delete()
+    SyncJob.objects.all().delete()
+    with world.counting() as counted:
+        bring(world, "jira")
+        settled(world)
+    assert counted.jira.count("PUT issue") == 3
+    assert len(world.jira.notified) == (0 if admin else 3)
+    assert 403 not in {call.status for call in world.jira.calls}
+
+
+def test_who_is_no_administrator_any_more_edits_all_the_same(world: World) -> None:
+    story(world, customers=1, invoices=2)
+    for _ in range(2):
+        bring(world, "jira")
+        settled(world)
+        Binding.objects.all().delete()
+        SyncJob.objects.all().delete()
+    world.jira.admin = False
+    bring(world, "jira")
+    settled(world)
+    assert [call.status for call in world.jira.calls].count(403) == 1
+    assert len(world.jira.notified) == 2
+
+
+def test_what_changes_now_tells_the_watchers(world: World) -> None:
+    _, invoice = world.synced()
+    world.wave.change_invoice(invoice, total="150.00")
+    world.sync(invoice)
+    assert len(world.jira.notified) == 1
+
+
 def test_what_carries_our_keys_already_is_adopted(world: World) -> None:
     story(world)
     bring(world, "zendesk")

@@ -1,20 +1,9 @@
 """A backfill that must write one by one fills the vendor's minute, and live events do not notice it."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
-
-import pytest
 import time_machine
 
 from integrations.bench import pacing
 from tests.flows.world import World
-
-
-@pytest.fixture
-def still(world: World) -> Iterator[time_machine.Traveller]:
-    """Let only calls and waits take time."""
-    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
-        yield clock
 
 
 def test_it_uses_the_quota_up_keeps_every_retry_after_and_slows_no_live_event(world: World, still: time_machine.Traveller) -> None:

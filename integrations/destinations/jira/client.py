@@ -195,12 +195,13 @@ class JiraClient:
             raise Transient(f"POST {path}: {answer.status} without JSON", code="no_json")
         return answer.data
 
-    def edit_issue(self, issue: str, body: Mapping[str, Any], *, returning: bool = False) -> dict[str, Any]:
-        """Edit an issue; return it when asked for, else an empty dict.
+    def edit_issue(self, issue: str, body: Mapping[str, Any], *, returning: bool = False, quiet: bool = False) -> dict[str, Any]:
+        """Edit an issue; return it when asked for, else an empty dict. `quiet` tells its watchers nothing, which takes an administrator.
 
         https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#api-rest-api-3-issue-issueidorkey-put
         """
-        data = self._send("PUT", f"/issue/{number(issue)}", query={"returnIssue": "true"} if returning else None, body=body)
+        query = ({"returnIssue": "true"} if returning else {}) | ({"notifyUsers": "false"} if quiet else {})
+        data = self._send("PUT", f"/issue/{number(issue)}", query=query or None, body=body)
         return data if isinstance(data, dict) else {}
 
     def issue(self, issue: str) -> dict[str, Any]:

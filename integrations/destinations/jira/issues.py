@@ -12,6 +12,9 @@ from integrations.destinations.jira.client import JiraClient
 from integrations.destinations.jira.mapping import Fields, IssueKind
 from integrations.destinations.jira.refusals import RefusedError
 
+QUIET = "edits_quietly"  # among what is remembered of a route
+ADMINISTRATORS = ("ADMINISTER", "ADMINISTER_PROJECTS")
+
 
 @dataclass(slots=True)
 class Issues:
@@ -70,9 +73,22 @@ class Issues:
         return str(self.plan.options.get(kind.option) or "Task")
 
     def edit(self, issue: str, body: Mapping[str, Any], *, returning: bool = False) -> dict[str, Any]:
-        """Edit an issue; raise Missing `lost` when it is gone for good."""
+        """Edit an issue, quietly where that is wanted and allowed; raise Missing `lost` when it is gone for good."""
         with self.client.telling_lost(issue):
+            if self.plan.quiet and self._may_be_quiet():
+                try:
+                    return self.client.edit_issue(issue, body, returning=returning, quiet=True)
+                except Rejected as error:
+                    if error.code != "forbidden":
+                        raise
+                    self.shape.put(QUIET, False)  # no administrator any more
             return self.client.edit_issue(issue, body, returning=returning)
+
+    def _may_be_quiet(self) -> bool:
+        """Say whether the account may edit without telling the watchers; asked once a day, for whoever may not is refused the edit."""
+        if self.shape.get(QUIET) is None:
+            self.shape.put(QUIET, any(self.client.permissions(self.project, ADMINISTRATORS).values()))
+        return bool(self.shape.get(QUIET))
 
     def _without_barred(
         self, send: Callable[[dict[str, Any]], dict[str, Any]], body: dict[str, Any], needed: frozenset[str] = frozenset()
