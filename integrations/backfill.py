@@ -81,7 +81,7 @@ class Failure:
 def failed(sweep: Sweep) -> QuerySet[SyncJob]:
     """Return the unresolved dead letters of the route that fall into the time of a backfill, of the runs that it left to others too."""
     dead = SyncJob.objects.filter(route_id=sweep.route_id or 0, state=State.DEAD, resolved_by=None, settled_at__gte=sweep.created_at)
-    return (dead.filter(created_at__lte=sweep.ended_at) if sweep.ended_at else dead).order_by("created_at", "pk")
+    return (dead.filter(created_at__lte=sweep.ended_at) if sweep.ended_at else dead).order_by("created_at", "title", "pk")
 
 
 def failures(sweep: Sweep, *, most: int) -> list[Failure]:

@@ -65,3 +65,9 @@ def seconds_left(sweep: Sweep) -> float | None:
         return None
     elapsed: float = (timezone.now() - datetime.fromisoformat(since)).total_seconds()
     return max(0.0, elapsed / int(passed) * (int(total) - int(passed)))
+
+
+def left_to_their_runs(sweep: Sweep) -> int:
+    """Return how many records have passed that were neither brought nor refused: another run has them, or they are due again."""
+    figures = sweep.figures
+    return max(0, int(figures.get("passed", 0)) - int(figures.get("done", 0)) - int(figures.get("failed", 0)))

@@ -36,6 +36,11 @@ class Answer:
         """Whether the status is a 2xx."""
         return 200 <= self.status < 300
 
+    @property
+    def refusal_is_cut(self) -> bool:
+        """Whether it refuses in JSON that does not come to its end: what is refused is not known, so it must be asked again."""
+        return 400 <= self.status < 500 and self.status not in (401, 429) and self.data is None and self.text.lstrip()[:1] in ("{", "[")
+
 
 class Auth(Protocol):
     """The credentials of a connection, kept fresh."""

@@ -19,6 +19,7 @@ from integrations.models import Backfill, Route, Sweep
 from integrations.models.secrets import WrongKeyError
 
 RUN = "integrations.run_sweep"
+MOST_SHOWN = 50  # failures on a backfill's page; the jobs' list has all
 SWITCHES: dict[str, tuple[Callable[[Sweep], bool], str]] = {
     "pause": (backfill.pause, "It rests; what is being written comes to its end."),
     "resume": (backfill.resume, "It goes on from where it was."),
@@ -64,9 +65,7 @@ class BackfillAdmin(HistoryAdmin[Backfill]):
         sweep = self.get_object(request, unquote(object_id))
         context: dict[str, Any] = {}
         if sweep is not None:
-            left = estimating.seconds_left(sweep)
-            refused = (sweep.options.get("refused") or {}).items()
-            context = {"left": left, "refused": refused, "to_go": _to_go(sweep), "may_run": request.user.has_perm(RUN)}
+            context = {**_shown(sweep), "may_run": request.user.has_perm(RUN)}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def begin_view(self, request: HttpRequest, route: int) -> HttpResponse:
@@ -145,8 +144,18 @@ class BackfillAdmin(HistoryAdmin[Backfill]):
         return sweep.started_by
 
 
-def _to_go(sweep: Sweep) -> int:
-    return max(0, int(sweep.figures.get("total", 0)) - int(sweep.figures.get("passed", 0)))
+def _shown(sweep: Sweep) -> dict[str, Any]:
+    """Return what a backfill's page needs, numbers as they are read."""
+    failed = backfill.failed(sweep).count()
+    passed, total = (int(sweep.figures.get(name, 0)) for name in ("passed", "total"))
+    numbers = {**sweep.figures, "to_go": max(0, total - passed), "waiting": estimating.left_to_their_runs(sweep), "dead": failed}
+    return {
+        "left": estimating.seconds_left(sweep),
+        "refused": (sweep.options.get("refused") or {}).items(),
+        "numbers": {name: f"{value:,}" for name, value in numbers.items() if isinstance(value, int) and value},
+        "open": sweep.state in sweeping.OPEN,
+        "failures": backfill.failures(sweep, most=MOST_SHOWN) if failed else [],
+    }
 
 
 def _estimate(route: Route) -> tuple[estimating.Estimate | None, str]:

@@ -87,6 +87,12 @@ def answer(status: int, body: Any, headers: dict[str, str]) -> Answer:
     return Answer(status, data, "" if data else body, requests.structures.CaseInsensitiveDict(headers))
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_refusal_that_is_cut_on_its_way_passes(status: int) -> None:
+    error = refusal("POST", "/rest/api/3/issue", Answer(status, None, '{"errorMessages": [], "err'))
+    assert (type(error), error.code, str(error)) == (Transient, "cut_short", f"POST /rest/api/3/issue: {status} in a body cut short")
+
+
 @pytest.mark.parametrize(("status", "body", "headers", "error", "code", "scope"), REFUSALS + UNKNOWN)
 def test_refusals_are_told_apart(
     status: int, body: Any, headers: dict[str, str], error: type[ConnectorError], code: str, scope: str

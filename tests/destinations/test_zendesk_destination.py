@@ -323,6 +323,15 @@ def test_prepare_asks_once(provisioned: Route) -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["organizations/create_or_update", "users/create_or_update"])
+def test_a_refusal_that_is_cut_on_its_way_is_asked_again(provisioned: Route, account: Zendesk, path: str) -> None:
+    body = b'{"error": "RecordInvalid", "details": {"nam'
+    account.faults.append(Fault("status", "POST", path, status=422, body=body))
+    with pytest.raises(Transient, match="422 in a body cut short"):
+        provisioned.sync("customer")
+    assert provisioned.sync("customer")
+
+
 # --- Contacts
 
 

@@ -91,6 +91,8 @@ def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
     """Return the error that an answer means; unknown ones are refusals, 3xx and 5xx pass."""
     words = _words(answer)
     message = f"{method} {path}: {answer.status}"
+    if answer.refusal_is_cut:
+        return Transient(f"{message} in a body cut short", code="cut_short", words=words)
     if answer.status == 400:
         errors = answer.data.get("errors") if isinstance(answer.data, dict) else None
         return RefusedError(message, words=words, fields=_texts(errors))

@@ -95,6 +95,8 @@ def _joined(entry: Any, *members: str) -> str:
 def refusal(method: str, path: str, answer: Answer) -> ConnectorError:
     """Return the error that an answer other than 2xx stands for."""
     words = signature(answer)
+    if answer.refusal_is_cut:
+        return Transient(f"{method} {path}: {answer.status} in a body cut short", code="cut_short", words=words)
     found = next((case for case in CASES if case.status in (0, answer.status) and re.search(case.pattern, words, re.MULTILINE)), None)
     begin = f"{method} {path}: {answer.status}"
     if found is None:

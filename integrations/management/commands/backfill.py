@@ -17,6 +17,7 @@ from integrations.core.records import CUSTOMER, INVOICE
 from integrations.models import Route, Sweep
 
 TURN = 20  # seconds that one turn takes at most
+MOST_TOLD = 10  # failures that are printed
 PAUSE = 1.0  # seconds between looks at a backfill that waits or that a worker carries on
 
 
@@ -55,7 +56,8 @@ class Command(BaseCommand):
             known = estimating.estimate(route, kinds=kinds, since=since)
         except (ConnectorError, Misconfigured) as error:
             raise CommandError(f"{error}; `ping` says what is wrong with the account", returncode=1) from None
-        records = ", ".join(f"{count} {kind}s" for kind, count in known.records.items()) or "nothing: the route takes none of these kinds"
+        counted = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in known.records.items())
+        records = counted or "nothing: the route takes none of these kinds"
         calls = f"about {known.source_calls} reads of Wave, at most {known.destination_calls} calls to {route.destination.slug}"
         takes = "time unknown: the account has not told its limit yet" if known.minutes is None else f"about {known.minutes:.0f} minutes"
         self.stdout.write(f"{route.slug}: {records}; {calls}; {takes}")
@@ -66,7 +68,11 @@ class Command(BaseCommand):
         sweep = _opened(route)
         changed = backfill.pause(sweep) if what == "pause" else backfill.cancel(sweep)
         words = {"pause": "paused: --resume goes on from where it is", "cancel": "cancelled; what it has brought stays"}[what]
-        self.stdout.write(words if changed else f"it is {sweep.state}, nothing was changed")
+        if changed:
+            self.stdout.write(words)
+            return
+        sweep.refresh_from_db()  # it may have ended meanwhile
+        self.stdout.write(f"it is {sweep.get_state_display()} already: nothing was changed")
 
     def _carry_on(self, sweep: Sweep) -> None:
         backfill.resume(sweep)
@@ -75,20 +81,30 @@ class Command(BaseCommand):
             self._watch(sweep)
         except KeyboardInterrupt:
             raise CommandError("it goes on in the background while workers run: --pause or --cancel end that", returncode=130) from None
+        if not self._report(sweep):
+            raise SystemExit(1)
+
+    def _report(self, sweep: Sweep) -> bool:
+        """Say what came of it, and return whether all was brought."""
         figures = sweep.figures
-        self.stdout.write(
-            f"{sweep.state}: {figures.get('done', 0)} of {figures.get('total', 0)} records, {figures.get('failed', 0)} failed, "
-            f"{figures.get('calls', 0)} calls{'; ' + sweep.problem if sweep.problem else ''}"
-        )
+        told = f"{sweep.state}: {figures.get('done', 0)} of {figures.get('total', 0)} records, {figures.get('failed', 0)} failed"
+        waiting = estimating.left_to_their_runs(sweep)
+        told += f", {waiting} left to runs of their own" if waiting else ""
+        self.stdout.write(f"{told}, {figures.get('calls', 0)} calls{'; ' + sweep.problem if sweep.problem else ''}")
         for kind, why in (sweep.options.get("refused") or {}).items():
             self.stdout.write(f"  {kind} was written one by one, for bulk was refused: {why}")
-        if sweep.state != Sweep.State.DONE or figures.get("failed"):
-            raise SystemExit(1)
+        failed = backfill.failed(sweep).count()
+        for one in backfill.failures(sweep, most=MOST_TOLD):
+            self.stdout.write(f"  {one.job.kind} {one.job.title or one.job.key} failed: {one.reason or one.job.error_code}")
+        if failed > MOST_TOLD:
+            self.stdout.write(f"  and {failed - MOST_TOLD} more: the admin lists them under Jobs")
+        return sweep.state == Sweep.State.DONE and not failed and not figures.get("failed")
 
     def _watch(self, sweep: Sweep) -> None:
         with tqdm(total=sweep.figures.get("total"), unit=" records", file=self.stderr, disable=None) as bar:
             while sweep.state == Sweep.State.RUNNING:
-                backfill.carry_on(sweep, deadline=time.monotonic() + TURN)
+                if sweep.due_at <= timezone.now():
+                    backfill.carry_on(sweep, deadline=time.monotonic() + TURN)
                 sweep.refresh_from_db()
                 bar.total = sweep.figures.get("total")
                 bar.update(sweep.figures.get("passed", 0) - bar.n)
