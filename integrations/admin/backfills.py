@@ -85,6 +85,9 @@ class BackfillAdmin(HistoryAdmin[Backfill]):
             "title": f"Backfill {row.slug}",
             "route": row,
             "known": known,
+            "counts": {kind: f"{count:,}" for kind, count in known.records.items()} if known else {},
+            "reads": f"{known.source_calls:,}" if known else "",
+            "calls": f"{known.destination_calls:,}" if known else "",
             "problem": problem,
             "open": backfill.opened(row),
         }
