@@ -154,7 +154,7 @@ def _shown(sweep: Sweep) -> dict[str, Any]:
     numbers = {**sweep.figures, "to_go": max(0, total - passed), "waiting": estimating.left_to_their_runs(sweep), "dead": failed}
     return {
         "left": estimating.seconds_left(sweep),
-        "refused": (sweep.options.get("refused") or {}).items(),
+        "refused": sorted((sweep.options.get("refused") or {}).items()),
         "numbers": {name: f"{value:,}" for name, value in numbers.items() if isinstance(value, int) and value},
         "open": sweep.state in sweeping.OPEN,
         "failures": backfill.failures(sweep, most=MOST_SHOWN) if failed else [],
