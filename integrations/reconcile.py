@@ -49,12 +49,13 @@ def _is_due(source: Connection) -> bool:
     recent = Sweep.objects.filter(source=source, purpose=PURPOSE, route=None, dry_run=False).order_by("-created_at", "-pk")
     last = list(recent[: len(AGAIN_AFTER) + 1])
     now = timezone.now()
-    if not last or _day(source, now) > _day(source, last[0].created_at):
-        return _day(source, now) > _day(source, last[0].created_at if last else source.created_at)
-    in_vain = list(takewhile(lambda one: one.state == Sweep.State.FAILED and _day(source, one.created_at) == _day(source, now), last))
+    today = _day(source, now)
+    if today > _day(source, last[0].created_at if last else source.created_at):
+        return True
+    in_vain = list(takewhile(lambda one: one.state == Sweep.State.FAILED and _day(source, one.created_at) == today, last))
     if not 0 < len(in_vain) <= len(AGAIN_AFTER):
         return False
-    return now >= (last[0].ended_at or last[0].created_at) + AGAIN_AFTER[len(in_vain) - 1]
+    return now >= (in_vain[0].ended_at or in_vain[0].created_at) + AGAIN_AFTER[len(in_vain) - 1]
 
 
 def _day(source: Connection, at: datetime) -> date:

@@ -85,6 +85,9 @@ class BackfillAdmin(HistoryAdmin[Backfill]):
             "title": f"Backfill {row.slug}",
             "route": row,
             "known": known,
+            "counts": {kind: f"{count:,}" for kind, count in known.records.items()} if known else {},
+            "reads": f"{known.source_calls:,}" if known else "",
+            "calls": f"{known.destination_calls:,}" if known else "",
             "problem": problem,
             "open": backfill.opened(row),
         }
@@ -151,7 +154,7 @@ def _shown(sweep: Sweep) -> dict[str, Any]:
     numbers = {**sweep.figures, "to_go": max(0, total - passed), "waiting": estimating.left_to_their_runs(sweep), "dead": failed}
     return {
         "left": estimating.seconds_left(sweep),
-        "refused": (sweep.options.get("refused") or {}).items(),
+        "refused": sorted((sweep.options.get("refused") or {}).items()),
         "numbers": {name: f"{value:,}" for name, value in numbers.items() if isinstance(value, int) and value},
         "open": sweep.state in sweeping.OPEN,
         "failures": backfill.failures(sweep, most=MOST_SHOWN) if failed else [],

@@ -120,9 +120,9 @@ def test_a_running_one_shows_how_far_it_is_and_renews_itself(route: Route) -> No
     page = shown(sweep_of(route, figures=figures))
     assert '<meta http-equiv="refresh"' in page
     assert '<progress id="progress" max="4000" value="1500">' in page
-    for name, value in (("Done", "1,400"), ("Failed", "90"), ("To go", "2,500"), ("Time left", "about 50 min"), ("Calls used", "77")):
+    for name, value in (("Done", "1,400"), ("Failed", "90"), ("To go", "2,500"), ("Time left, about", "50 min"), ("Calls used", "77")):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page, name
-    assert "<dt>Left to runs of their own</dt><dd>10</dd>" in page
+    assert "<dt>Left to own runs</dt><dd>10</dd>" in page
     assert INLINE.findall(page) == []
 
 
@@ -131,11 +131,18 @@ def test_one_that_waits_says_why_and_until_when(route: Route) -> None:
     assert "zendesk is held: vendor_down. It tries again at" in page
 
 
+def test_while_it_lists_it_shows_how_many_it_has_met_so_far(route: Route) -> None:
+    page = shown(sweep_of(route, phase="listing invoices", figures={"listed": 1200, "calls": 12}))
+    assert "Under way: listing invoices." in page
+    assert "<dt>Listed</dt><dd>1,200</dd>" in page
+    assert "<dt>To go</dt>" not in page
+
+
 @pytest.mark.parametrize("state", ["paused", "done", "cancelled"])
 def test_one_that_rests_or_is_over_does_not_renew_itself(route: Route, state: str) -> None:
     page = shown(sweep_of(route, state, options={"refused": {"user": "403"}}))
     assert "refresh" not in page.split("<body")[0]
-    assert ("Time left" in page) == (state == "paused")
+    assert ("To go" in page) == (state == "paused")
     assert f"user {'is' if state == 'paused' else 'was'} written one by one, for bulk was refused: 403" in page
 
 
@@ -151,6 +158,6 @@ def test_failures_are_listed_with_their_reasons_a_page_of_them(route: Route) -> 
     assert len(captured) < 20
     assert "POST /organizations: 422 &lt;b&gt;" in page
     assert "The first 50 of 1,001." in page
-    assert page.count("<td>invalid</td>") == 50
+    assert page.count('<span class="badge">invalid</span>') == 50
     assert f"?state__exact=dead&amp;route_slug={route.slug}" in page
     assert "INV-2000" not in page, "it failed before"

@@ -61,7 +61,7 @@ class Command(BaseCommand):
         calls = f"about {known.source_calls} reads of Wave, at most {known.destination_calls} calls to {route.destination.slug}"
         takes = "time unknown: the account has not told its limit yet" if known.minutes is None else f"about {known.minutes:.0f} minutes"
         self.stdout.write(f"{route.slug}: {records}; {calls}; {takes}")
-        for kind, why in known.refused.items():
+        for kind, why in sorted(known.refused.items()):
             self.stdout.write(f"  {kind} is written one by one, for bulk was refused: {why}")
 
     def _end(self, route: Route, what: str) -> None:
@@ -91,7 +91,7 @@ class Command(BaseCommand):
         waiting = estimating.left_to_their_runs(sweep)
         told += f", {waiting} left to runs of their own" if waiting else ""
         self.stdout.write(f"{told}, {figures.get('calls', 0)} calls{'; ' + sweep.problem if sweep.problem else ''}")
-        for kind, why in (sweep.options.get("refused") or {}).items():
+        for kind, why in sorted((sweep.options.get("refused") or {}).items()):
             self.stdout.write(f"  {kind} was written one by one, for bulk was refused: {why}")
         failed = backfill.failed(sweep).count()
         for one in backfill.failures(sweep, most=MOST_TOLD):
