@@ -313,8 +313,13 @@ def forget(row: Binding) -> None:
 
 
 def note_gone(route_id: int, key: str) -> None:
-    """Remember that the end of a record was carried out, so that no sweep asks for it again; what is written later ends that."""
+    """Remember that the end of a record was carried out, so that no sweep asks for it again; what is written later ends that.
+
+    What was under way when it ended is in doubt no more, as nobody will write it; should the record come back, all is written.
+    """
     Binding.objects.filter(route_id=route_id, key=key).update(gone_at=timezone.now())
+    unsure = Binding.objects.filter(Q(key=key) | Q(parent=key), route_id=route_id, state=Binding.State.IN_DOUBT)
+    unsure.update(state=Binding.State.BOUND, hashes={})
 
 
 def facts(row: Binding | None) -> Mapping[str, Any]:

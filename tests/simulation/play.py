@@ -180,7 +180,9 @@ class Play:
             self.stage.violate(f"dead letters that nothing explains: {odd}")
         if dead:
             self.stage.note(f"a person replays {len(dead)}")
-            replay.replay(dead)
+            gone = [job for job in dead if job.error_code == "lost"]
+            replay.replay([job for job in dead if job not in gone])
+            replay.replay(gone, force=True)  # makes the issue anew that somebody has deleted
 
     def rotate(self) -> None:
         """Let somebody else use the refresh token of a vendor."""
