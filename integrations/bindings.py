@@ -312,6 +312,20 @@ def forget(row: Binding) -> None:
     row.delete()
 
 
+def forget_unless_written(row: Binding, writer: Writer) -> None:
+    """Remove the memory of an object that is gone; raise Transient while another job's live claim is writing it."""
+    with transaction.atomic():
+        now = Binding.objects.select_for_update().filter(pk=row.pk).first()
+        if now is not None and now.state != Binding.State.BOUND and now.claim != writer.attempt.claim and _lives(now.claim):
+            raise Transient(
+                "another job is writing the object that this one hangs on",
+                code="written_elsewhere",
+                not_before=timezone.now() + ELSEWHERE,
+                counted=False,
+            )
+        forget(row)
+
+
 def note_gone(route_id: int, key: str) -> None:
     """Remember that the end of a record was carried out, so that no sweep asks for it again; what is written later ends that.
 

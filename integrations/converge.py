@@ -194,7 +194,7 @@ def _converge_under_new_parent(arrival: Arrival, document: Document) -> None:
     for link in links:
         row = arrival.known.pop((link.kind, link.key), None)
         if row is not None:
-            bindings.forget(row)
+            bindings.forget_unless_written(row, arrival.writer)
     arrival.notes.append(PARENT_REMADE)
     _converge(arrival, document, again=True)
 

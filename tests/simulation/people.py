@@ -27,7 +27,7 @@ class People:
             self._delete_issue,
             self._delete_worklog,
         )
-        of_customers = (self._edit_organization,)
+        of_customers = (self._edit_organization, self._delete_organization)
         way = self.stage.random.choice((*ways, *of_customers))
         node = self.stage.random.choice(customers if way in of_customers else invoices)
         told = way(node)
