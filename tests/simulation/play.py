@@ -18,7 +18,7 @@ from integrations.models import Connection
 from tests.flows.world import World
 from tests.simulation import outcome
 from tests.simulation.faults import Faults, down
-from tests.simulation.ground import NO_FAULTS, Ground
+from tests.simulation.ground import NO_FAULTS, Ground, use_pages
 from tests.simulation.stage import START, Stage, Violation, Work
 from tests.simulation.story import CHANGES, OBJECTS, Story
 from tests.simulation.watch import Watch
@@ -54,6 +54,8 @@ class Traits:
     outages: int
     nights: int  # how often the machine is off for hours or days
     rotations: int
+    page: int = 100  # lines that a page of Wave's lists has
+    shifts: float = 0.0  # how often something changes in Wave between two pages
     reconciled: bool = False  # people meddle at the destinations, and a reconcile finds what nothing tells of
     mortal: str = ""  # where processes die, or a part of it, as in "poll: after commit"; "" for anywhere
     met: str = ""  # what meets which fault, or a part of it, as in "jira write: a time-out"; "" for all
@@ -81,6 +83,8 @@ class Traits:
             nights=draw.choice((0, 0, 1)) if wild else 0,
             rotations=draw.choice((0, 0, 1)) if wild else 0,
             reconciled=draw.random() < 0.4,
+            page=draw.choice((100, 3)),
+            shifts=draw.choice((0.0, 0.1)),
         )
 
 
@@ -112,6 +116,8 @@ class Play:
         def fault(trip: Trip) -> tuple[str, Fault] | None:
             if self.down.get(trip.system, 0) > self.stage.seconds:
                 return "an outage", down(self.stage)
+            if _turns_a_page(trip) and chance.random() < traits.shifts:
+                self.story.change()
             return faults.draw(trip) if chance.random() < traits.fault else None
 
         self.wire.fault = fault
@@ -335,6 +341,10 @@ class Play:
         return ", ".join([*(f"{number} {state}" for state, number in counts), *([f"{waiting} deliveries"] if waiting else [])])
 
 
+def _turns_a_page(trip: Trip) -> bool:
+    return trip.system == "wave" and b'"after"' in trip.request.body
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a seed ended."""
@@ -385,6 +395,7 @@ def stand(this: Play, made: Template) -> None:
     ground, traits, wire, watch = this.ground, this.traits, this.wire, this.watch
     for vendor, clock in made.clocks.items():
         clock.apart = traits.skew[vendor]
+    use_pages(traits.page)
     settings.WEBHOOK_ACK = traits.acknowledge
     settings.WAVE_MAX_PER_MINUTE, settings.WAVE_MAX_CONCURRENT = (60, 1) if traits.limited else (0, 0)
     ground.stage, ground.send, ground.woken = this.stage, wire.send, this.woken
