@@ -432,7 +432,7 @@ def _resolve(job: SyncJob) -> None:
 
 
 def _hand_on(job: SyncJob, waiting: SyncJob) -> None:
-    """Wake the job that waited; it inherits the tries, losses and due time of one it supersedes."""
+    """Wake the job that waited; it inherits the tries, losses and due time of one it supersedes, and the customer that a read has shown."""
     if job.state == State.SUPERSEDED:
         SyncJob.objects.filter(pk=waiting.pk).update(
             tries=job.tries,
@@ -441,6 +441,7 @@ def _hand_on(job: SyncJob, waiting: SyncJob) -> None:
             not_before=job.not_before,
             losses=job.losses,
             force=waiting.force or job.force,
+            customer_key=waiting.customer_key or job.customer_key,
         )
     elif waiting.state == State.PENDING:
         wake([waiting.pk])

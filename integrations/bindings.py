@@ -319,9 +319,28 @@ def forget(row: Binding) -> None:
     row.delete()
 
 
+def forget_unless_written(row: Binding, writer: Writer) -> None:
+    """Remove the memory of an object that is gone; raise Transient while another job's live claim is writing it."""
+    with transaction.atomic():
+        now = Binding.objects.select_for_update().filter(pk=row.pk).first()
+        if now is not None and now.state != Binding.State.BOUND and now.claim != writer.attempt.claim and _lives(now.claim):
+            raise Transient(
+                "another job is writing the object that this one hangs on",
+                code="written_elsewhere",
+                not_before=timezone.now() + ELSEWHERE,
+                counted=False,
+            )
+        forget(row)
+
+
 def note_gone(route_id: int, key: str) -> None:
-    """Remember that the end of a record was carried out, so that no sweep asks for it again; what is written later ends that."""
+    """Remember that the end of a record was carried out, so that no sweep asks for it again; what is written later ends that.
+
+    What was under way when it ended is in doubt no more, as nobody will write it; should the record come back, all is written.
+    """
     Binding.objects.filter(route_id=route_id, key=key).update(gone_at=timezone.now())
+    unsure = Binding.objects.filter(Q(key=key) | Q(parent=key), route_id=route_id, state=Binding.State.IN_DOUBT)
+    unsure.update(state=Binding.State.BOUND, hashes={})
 
 
 def facts(row: Binding | None) -> Mapping[str, Any]:

@@ -62,6 +62,7 @@ def bring_deletion(arrival: Arrival) -> Outcome:
     if deleted:
         _delete_all(arrival)
     arrival.adapter.prepare()
+    _end_creates(arrival)
     documents = [
         document
         for document in arrival.adapter.gone(job.kind, job.key, arrival.trace)
@@ -69,9 +70,32 @@ def bring_deletion(arrival: Arrival) -> Outcome:
     ]
     _learn_bindings(arrival, documents)
     for document in documents:
-        _converge(arrival, document)
+        if document.parent is None or (document.parent.kind, document.parent.key) in arrival.known:
+            _converge(arrival, document)
     bindings.note_gone(arrival.route.pk, job.key)
     return ledger.outcome_of_success("deleted")
+
+
+def _end_creates(arrival: Arrival) -> None:
+    """Find what a create that was not answered has left, so that the end of the record reaches it; forget the other intents.
+
+    Raises Transient while the destination's index may still lag.
+    """
+    key, observed = arrival.writer.job.key, arrival.adapter.observes
+    own = [row for row in bindings.of_record(arrival.route.pk, key) if row.kind in observed]
+    parent = next((row.remote_id for row in own if row.remote_id), "")
+    for row in own + bindings.children(arrival.route.pk, key, arrival.adapter.children):
+        if row.remote_id:
+            continue
+        facet = observed.get(row.kind, row.kind) != row.kind  # no object of its own, such as an issue's status
+        found = [] if facet else _left_behind(arrival, row, parent)
+        if len(found) > 1:
+            raise Rejected("more than one remote object carries this record's key", code="twins", words=", ".join(found))
+        if found:
+            bindings.adopt(row, found[0])
+            parent = parent or found[0]
+        else:
+            bindings.forget(row)
 
 
 def _delete_all(arrival: Arrival) -> None:
@@ -170,7 +194,7 @@ def _converge_under_new_parent(arrival: Arrival, document: Document) -> None:
     for link in links:
         row = arrival.known.pop((link.kind, link.key), None)
         if row is not None:
-            bindings.forget(row)
+            bindings.forget_unless_written(row, arrival.writer)
     arrival.notes.append(PARENT_REMADE)
     _converge(arrival, document, again=True)
 

@@ -272,6 +272,6 @@ def _settle(this: Batch, job: SyncJob, attempt: Attempt, outcome: Outcome, route
             due_at = timezone.now() + SECOND_LOOK
             again = asking.ask(this.source, route, job.kind, job.key, second_look=True, due_at=due_at, customer_key=job.customer_key)
             ledger.request([again])
-        elif outcome.result == "deleted" or converge.PARENT_REMADE in outcome.notes:
+        elif outcome.result == "deleted" or outcome.reason == "not_found" or converge.PARENT_REMADE in outcome.notes:
             ledger.request(asking.customers_of(this.source, route, [job.customer_key]))
             ledger.wake()

@@ -322,6 +322,14 @@ def test_a_job_that_fails_while_a_newer_one_waits_is_superseded_and_hands_its_tr
     )
 
 
+def test_the_customer_that_a_read_has_shown_is_handed_on_too() -> None:
+    request(asked(customer_key="wave:b1:customer:3"))
+    [attempt] = claimed().attempts
+    [newer] = request(asked())  # asked for by who knows the invoice only, which may be gone by now
+    ledger.settle(attempt, DOWN)
+    assert fresh(newer).customer_key == "wave:b1:customer:3"
+
+
 def test_a_job_that_succeeds_wakes_the_one_that_waits() -> None:
     request(asked())
     [attempt] = claimed().attempts

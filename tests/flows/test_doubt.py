@@ -133,6 +133,31 @@ def test_an_issue_whose_create_got_no_answer_is_found_though_the_index_lags(
     assert standing(world) == whole(customer, PAID, {invoice: paid_in_full(payment)})
 
 
+def test_an_issue_whose_create_got_no_answer_is_marked_though_its_invoice_is_deleted_meanwhile(world: World, settings: Settings) -> None:
+    settings.WEBHOOK_DEADLINE = 4.5  # the first look is due after 5 s
+    world.jira.index_lag = 20
+    invoice = world.invoice(world.customer())
+    world.jira.faults.append(Fault("lost", method="POST", path="/issue$"))
+    assert world.deliver("invoice.sent", invoice=invoice).status_code == 503
+    world.wave.delete_invoice(invoice)
+    world.deliver("invoice.updated", invoice=invoice)
+    world.settle_later(minutes=3, rounds=6)
+    [issue] = issues_of(world)
+    assert "wave-deleted" in issue["labels"]
+    assert (world.job("jira").state, world.job("jira").result) == ("succeeded", "deleted")
+    assert not Binding.objects.exclude(state="bound").exists()
+
+
+def test_a_record_that_somebody_deleted_at_zendesk_needs_no_mark_when_its_invoice_is_deleted(world: World) -> None:
+    _, invoice = world.synced()
+    world.zendesk.delete_record(key_of(invoice))
+    world.wave.delete_invoice(invoice)
+    world.deliver("invoice.updated", invoice=invoice)
+    world.settle_later(minutes=6)
+    assert (world.job("zendesk").state, world.job("zendesk").result) == ("succeeded", "deleted")
+    assert not Binding.objects.exclude(state="bound").exists()
+
+
 class WorkerKilled(BaseException):
     """The worker ends here, as by SIGKILL: nothing is settled."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from audit import replay
 from integrations import report
 from tests.flows.test_reconcile import edit_record, found, issues, organizations, records, repaired, run, settled
 from tests.flows.world import Setup, World
@@ -21,6 +22,20 @@ def test_a_deleted_worklog_and_a_deleted_payment_record_are_found_and_made_again
     assert [count for _, count, _ in issues(world).values()] == [1]
     assert len(records(world, "wave_payment")) == 1
     assert report.agrees(run(world))
+
+
+def test_a_deleted_issue_is_lost_and_a_forced_replay_makes_it_whole_again(world: World) -> None:
+    _, invoice = world.synced()
+    world.wave.pay(invoice, "120.00")
+    settled(world)
+    before = list(issues(world).values())
+    world.jira.issues.clear()
+    run(world)
+    world.settle()
+    assert (world.job("jira").state, world.job("jira").error_code) == ("dead", "lost")
+    replay.replay([world.job("jira")], force=True)
+    world.settle()
+    assert list(issues(world).values()) == before  # where it stands, too: what is remembered of the old one says nothing of this
 
 
 def test_a_cent_of_drift_in_a_zendesk_record_and_in_a_jira_issue_is_found_and_repaired(make_world: Callable[[Setup], World]) -> None:

@@ -2,13 +2,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
 from django.db import transaction
 
 from audit import ledger, trail
-from audit.models import Exchange, SyncJob
+from audit.models import Attempt, Exchange, SyncJob
 from audit.states import State
 from integrations import asking, bindings, pipeline
 from integrations.core.errors import Rejected, Transient
@@ -434,6 +435,24 @@ def test_an_object_that_a_live_worker_is_creating_is_waited_for_without_spending
     assert (waiting.state, waiting.error_code, waiting.tries) == (State.PENDING, "creating_elsewhere", 0)
     assert (waiting.due_at - NOON).total_seconds() == 2
     assert len(zendesk.holds()["organization"]) == 1
+
+
+def test_what_a_live_worker_is_writing_is_not_forgotten_by_another(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route) -> None:
+    wave.put_invoice()
+    job = bring(wave, to_zendesk)
+    other = bindings.Writer(to_zendesk.pk, job, Attempt(job=job, number=2, claim=uuid4()))
+    met: list[str] = []
+
+    def meanwhile(document: Any) -> None:
+        with pytest.raises(Transient, match="another job is writing"):
+            bindings.forget_unless_written(binding("organization"), other)
+        met.append(document.kind)
+
+    zendesk.before_write = meanwhile
+    assert bring(wave, to_zendesk, "customer", "7").state == State.SUCCEEDED
+    assert met == ["organization"]
+    bindings.forget_unless_written(binding("organization"), other)
+    assert not Binding.objects.filter(kind="organization").exists()
 
 
 def test_a_job_that_finds_its_object_made_meanwhile_reads_again(

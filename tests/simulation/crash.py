@@ -33,7 +33,7 @@ TAME = Traits(
     nights=0,
     rotations=0,
 )
-REST = 12  # minutes in which everything must have come to rest: leases end after two, look-ups after three more
+REST = 20  # minutes in which everything must have come to rest: leases end after two, look-ups after three more, second looks after five
 
 
 def _customer(story: Story) -> tuple[str, str]:
@@ -48,6 +48,11 @@ def _invoice(story: Story) -> tuple[str, str]:
     return "invoice.sent", node
 
 
+def _deletion(story: Story) -> tuple[str, str]:
+    [node] = story.invoices
+    return story._deleted(node)
+
+
 def _payment(story: Story) -> tuple[str, str]:
     node = story.invoices[0]
     return story._paid(node, story.world.wave.invoices[node].amount_due)
@@ -59,6 +64,7 @@ class Flow:
 
     changed: Callable[[Story], tuple[str, str]]
     before: Callable[[Story], tuple[str, str]] | None = None
+    after: Callable[[Story], tuple[str, str]] | None = None  # what changes before the process is up again
     polled: bool = False
 
 
@@ -66,6 +72,7 @@ FLOWS: Mapping[str, Flow] = {
     "customer": Flow(_customer),
     "invoice": Flow(_invoice),
     "payment": Flow(_payment, before=_invoice),
+    "deletion": Flow(_invoice, after=_deletion),
     "poll": Flow(_invoice, polled=True),
 }
 
@@ -138,6 +145,8 @@ def _play(this: Play, flow: Flow, point: int) -> Stopped:
     if point >= 0 and len(stopped.passed) <= point:
         raise Violation(f"point {point} was never reached")
     this.ground.dies = NO_FAULTS
+    if flow.after is not None:
+        _tell(this, *_changed(this, flow.after))
     _rest(this, polled=flow.polled)
     this.watch.reckon()
     outcome.compare(this.stage, this.world, this.story, this.rows)

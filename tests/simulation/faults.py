@@ -76,6 +76,13 @@ class Faults:
                 ("zendesk", "jira"),
                 _writes,
             ),
+            Kind(
+                "403 on a read",
+                0.2,
+                lambda trip, handle: Response(403, {"error": "Forbidden", "errorMessages": ["no"]}),
+                ("zendesk", "jira"),
+                lambda trip: not trip.writes and not trip.token,
+            ),
             Kind("409", 2, lambda trip, handle: Response(409, {"error": "DatabaseConflict"}), ("zendesk", "jira"), _writes),
             Kind("422", 0.4, self._invalid, ("zendesk", "jira"), _writes),
         )

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from django.db import OperationalError, connections, transaction
 
 from audit import ledger
 from integrations import inbox, outgoing, sweeping, systems, tasks
+from integrations.sources.wave import queries
 from tests.simulation.stage import START, Actor, ProcessEnd, Stage
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -191,3 +193,12 @@ def use_database(path: Path) -> None:
     connections["default"].close()
     del connections["default"]
     connections.settings["default"]["NAME"] = str(path)
+
+
+def use_pages(size: int) -> None:
+    """Let Wave's lists have so many lines to a page, in all that the product asks."""
+    asked = f"pageSize: {queries.PAGE_SIZE}"
+    for name, text in vars(queries).items():
+        if isinstance(text, str) and asked in text:
+            setattr(queries, name, re.sub(rf"{asked}\b", f"pageSize: {size}", text))
+    queries.PAGE_SIZE = size

@@ -24,10 +24,12 @@ class People:
             self._delete_record,
             self._delete_payment,
             self._edit_issue,
+            self._delete_issue,
             self._delete_worklog,
         )
-        way = self.stage.random.choice((*ways, self._edit_organization))
-        node = self.stage.random.choice(customers if way == self._edit_organization else invoices)
+        of_customers = (self._edit_organization, self._delete_organization)
+        way = self.stage.random.choice((*ways, *of_customers))
+        node = self.stage.random.choice(customers if way in of_customers else invoices)
         told = way(node)
         if told:
             self.stage.note(f"somebody {told} of {key_of(node).split(':', 2)[2]}")
@@ -60,6 +62,13 @@ class People:
             organization.values["wave_phone"] = BY_HAND
         return "edits the organization" if found else ""
 
+    def _delete_organization(self, customer: str) -> str:
+        organizations = self.world.zendesk.organizations
+        for organization in [one for one in organizations.rows.values() if one.external_id == key_of(customer)]:
+            self.world.zendesk.delete_organization(organization.id)
+            return "deletes the organization"
+        return ""
+
     # --- Jira
 
     def _issues(self, invoice: str) -> list[Issue]:
@@ -70,6 +79,12 @@ class People:
         for issue in self._issues(invoice):
             issue.values["summary"] = BY_HAND
             return "edits the issue"
+        return ""
+
+    def _delete_issue(self, invoice: str) -> str:
+        for issue in self._issues(invoice):
+            del self.world.jira.issues[issue.id]
+            return "deletes the issue"
         return ""
 
     def _delete_worklog(self, invoice: str) -> str:

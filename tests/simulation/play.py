@@ -18,7 +18,7 @@ from integrations.models import Connection
 from tests.flows.world import World
 from tests.simulation import outcome
 from tests.simulation.faults import Faults, down
-from tests.simulation.ground import NO_FAULTS, Ground
+from tests.simulation.ground import NO_FAULTS, Ground, use_pages
 from tests.simulation.stage import START, Stage, Violation, Work
 from tests.simulation.story import CHANGES, OBJECTS, Story
 from tests.simulation.watch import Watch
@@ -27,7 +27,8 @@ from tests.simulation.world import SETUP, Template, copied
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 MIDNIGHT = 12 * HOUR + 6 * MINUTE  # of the business, after the story's beginning
-NIGHTS = 3
+NIGHTS = 4
+RECONCILES = 2  # a record whose job is under way is left to that job, and looked at a day later
 MEDDLED = 8  # changes in Wave for each that people make at the destinations meanwhile
 EVENING = 4  # and so many when all is at rest: nothing but the reconcile can find those
 TASKS = (("sweep", tasks.sweep), ("beat", tasks.beat), ("refresh", tasks.refresh), ("poll", tasks.poll))
@@ -53,6 +54,8 @@ class Traits:
     outages: int
     nights: int  # how often the machine is off for hours or days
     rotations: int
+    page: int = 100  # lines that a page of Wave's lists has
+    shifts: float = 0.0  # how often something changes in Wave between two pages
     reconciled: bool = False  # people meddle at the destinations, and a reconcile finds what nothing tells of
     mortal: str = ""  # where processes die, or a part of it, as in "poll: after commit"; "" for anywhere
     met: str = ""  # what meets which fault, or a part of it, as in "jira write: a time-out"; "" for all
@@ -80,6 +83,8 @@ class Traits:
             nights=draw.choice((0, 0, 1)) if wild else 0,
             rotations=draw.choice((0, 0, 1)) if wild else 0,
             reconciled=draw.random() < 0.4,
+            page=draw.choice((100, 3)),
+            shifts=draw.choice((0.0, 0.1)),
         )
 
 
@@ -111,6 +116,8 @@ class Play:
         def fault(trip: Trip) -> tuple[str, Fault] | None:
             if self.down.get(trip.system, 0) > self.stage.seconds:
                 return "an outage", down(self.stage)
+            if _turns_a_page(trip) and chance.random() < traits.shifts:
+                self.story.change()
             return faults.draw(trip) if chance.random() < traits.fault else None
 
         self.wire.fault = fault
@@ -180,7 +187,9 @@ class Play:
             self.stage.violate(f"dead letters that nothing explains: {odd}")
         if dead:
             self.stage.note(f"a person replays {len(dead)}")
-            replay.replay(dead)
+            gone = [job for job in dead if job.error_code == "lost"]
+            replay.replay([job for job in dead if job not in gone])
+            replay.replay(gone, force=True)  # makes the issue anew that somebody has deleted
 
     def rotate(self) -> None:
         """Let somebody else use the refresh token of a vendor."""
@@ -264,19 +273,19 @@ class Play:
             self._wait_for_the_reconcile()
 
     def _wait_for_the_reconcile(self) -> None:
-        """Let nights pass until a reconcile has looked at all there is: the daily one begins soon after midnight."""
+        """Let nights pass until reconciles have looked at all there is: the daily one begins soon after midnight."""
         for _ in range(EVENING):
             self.story.meddle()
         for _ in range(NIGHTS):
             self.stage.run((self.stage.seconds - MIDNIGHT) // DAY * DAY + DAY + MIDNIGHT)
             self._come_to_rest()
-            if self._reconciled():
+            if self._reconciles() >= RECONCILES:
                 return
-        self.stage.violate(f"no reconcile has come to its end in {NIGHTS} nights")
+        self.stage.violate(f"{self._reconciles()} reconciles have come to their end in {NIGHTS} nights")
 
-    def _reconciled(self) -> bool:
-        query = "SELECT 1 FROM integrations_sweep WHERE state = 'done' AND left_out = '{}' AND created_at > ?"
-        return self.rows.execute(query, (self.whole_since.strftime("%Y-%m-%d %H:%M:%S"),)).fetchone() is not None
+    def _reconciles(self) -> int:
+        query = "SELECT count(*) FROM integrations_sweep WHERE state = 'done' AND left_out = '{}' AND created_at > ?"
+        return int(self.rows.execute(query, (self.whole_since.strftime("%Y-%m-%d %H:%M:%S"),)).fetchone()[0])
 
     def _come_to_rest(self) -> None:
         bound = self.stage.seconds + self.traits.longest_wait + 3 * HOUR
@@ -332,6 +341,10 @@ class Play:
         return ", ".join([*(f"{number} {state}" for state, number in counts), *([f"{waiting} deliveries"] if waiting else [])])
 
 
+def _turns_a_page(trip: Trip) -> bool:
+    return trip.system == "wave" and b'"after"' in trip.request.body
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a seed ended."""
@@ -382,6 +395,7 @@ def stand(this: Play, made: Template) -> None:
     ground, traits, wire, watch = this.ground, this.traits, this.wire, this.watch
     for vendor, clock in made.clocks.items():
         clock.apart = traits.skew[vendor]
+    use_pages(traits.page)
     settings.WEBHOOK_ACK = traits.acknowledge
     settings.WAVE_MAX_PER_MINUTE, settings.WAVE_MAX_CONCURRENT = (60, 1) if traits.limited else (0, 0)
     ground.stage, ground.send, ground.woken = this.stage, wire.send, this.woken

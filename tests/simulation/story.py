@@ -253,7 +253,9 @@ class Story:
     def _delete_invoice(self) -> tuple[str, str] | None:
         if len(self.invoices) < 6:
             return None
-        node = self.stage.random.choice(self.invoices)
+        return self._deleted(self.stage.random.choice(self.invoices))
+
+    def _deleted(self, node: str) -> tuple[str, str]:
         self.summed[key_of(self.world.wave.invoices[node].customer)] += 1
         self.invoices.remove(node)
         self.deleted.append(node)

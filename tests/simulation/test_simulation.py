@@ -39,7 +39,10 @@ def test_a_bug_put_in_on_purpose_is_found(bug: str) -> None:
     assert code == 0, told
 
 
-@pytest.mark.parametrize("flow", ("customer", "invoice", "payment", "poll"))
-def test_a_process_may_end_at_each_commit_and_call(flow: str) -> None:
-    code, told = simulate("--crash", flow)
+# Of the deletion each third point: `--crash deletion` stops at all of them, in half a minute.
+@pytest.mark.parametrize(
+    ("flow", "share"), (("customer", "0/1"), ("invoice", "0/1"), ("payment", "0/1"), ("poll", "0/1"), ("deletion", "0/3"))
+)
+def test_a_process_may_end_at_each_commit_and_call(flow: str, share: str) -> None:
+    code, told = simulate("--crash", flow, "--share", share)
     assert code == 0, told

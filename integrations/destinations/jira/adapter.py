@@ -125,9 +125,13 @@ class JiraDestination:
         return Written(bound.parent_id, created=not bound.remote_id, facts={"status": place.status, "type": place.issue_type})
 
     def _standing(self, bound: Bound) -> Place:
-        """Return where the issue stands as far as we know; look at a new one if its type's first status is not known."""
+        """Return where the issue stands as far as we know; look at a new one if its type's first status is not known.
+
+        What is remembered of an issue says nothing of the one that was made in its place.
+        """
+        known = "" if bound.remote_id not in ("", bound.parent_id) else str(bound.facts.get("status") or "")
         issue_type = str(bound.facts.get("type") or self.issues.issue_type(mapping.INVOICE_ISSUE))
-        place = Place(bound.parent_id, issue_type, str(bound.facts.get("status") or ""))
+        place = Place(bound.parent_id, issue_type, known)
         if not place.status and bound.parent_id in self.issues.created:
             place = self.workflow.look(place)
             self.shape.put(f"initial:{issue_type}", place.status)

@@ -215,6 +215,8 @@ class ZendeskDestination:
 
     def _write_record(self, document: Document, bound: Bound) -> Written:
         content = mapping.record_content(document, self._objects.get(document.kind, {}))
+        if document.partial:
+            return self._mark_record(document, content, bound)
         try:
             saved = self._save_record(document, content, bound)
         except Rejected as error:
@@ -223,6 +225,14 @@ class ZendeskDestination:
                 self.client.require_organization(str(organization))
             raise
         return Written(saved.id, saved.created)
+
+    def _mark_record(self, document: Document, content: Json, bound: Bound) -> Written:
+        """Mark the record of an invoice that left Wave; where somebody has deleted it, there is nothing to mark."""
+        for remote_id in [bound.remote_id] if bound.remote_id else self.find(document, bound):
+            with suppress(Missing):
+                saved = self.client.update_record(document.kind, remote_id, content)
+                return Written(saved.id, saved.created)
+        return Written("", withheld=True)
 
     def _save_record(self, document: Document, content: Json, bound: Bound) -> Saved:
         if bound.remote_id:
