@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 PYTHON = sys.executable
-# What never touches the product's database, or brings its own, needs no second run on another engine.
+# What never touches the product's database, brings its own, or looks at what is the same on any, needs no second run on another engine.
 ENGINE_FREE = (
     "core",
     "sandbox",
@@ -26,7 +26,11 @@ ENGINE_FREE = (
     "security",
     "simulation",
     "test_readme.py",
+    "processes/test_bench.py",
     "processes/test_demo.py",
+    "flows/test_backfill_memory.py",
+    "flows/test_backfill_pace.py",
+    "flows/test_payloads.py",
 )
 BIN = Path(PYTHON).parent
 
