@@ -485,6 +485,14 @@ def _close_others(jobs: Sequence[SyncJob]) -> None:
         wake(waiting)
 
 
+def asked_again(jobs: Sequence[SyncJob]) -> set[uuid.UUID]:
+    """Return which of these jobs, which are being run, have another waiting behind them: something happened to their records since."""
+    routes, keys = {job.route_id for job in jobs}, [job.key for job in jobs]
+    same = SyncJob.objects.filter(route_id__in=routes, key__in=keys, state=State.PENDING, settled_at=None).order_by()
+    waiting = set(same.values_list("route_id", "kind", "key"))
+    return {job.pk for job in jobs if (job.route_id, job.kind, job.key) in waiting}
+
+
 def leave(attempts: Iterable[Attempt]) -> None:
     """Put back jobs that were claimed together and not reached: who claimed them may do so again at once, others in some minutes.
 

@@ -127,16 +127,16 @@ def settle_whole(claim: Claim, whole: Mapping[str, tuple[str, ...]], snapshots: 
 def bring(this: Batch, claim: Claim, snapshots: Mapping[str, Snapshot], settled: Collection[str] = ()) -> Brought:
     """Bring the rest of a batch's records from what was read of it, one by one.
 
-    One that was not read is due again at once, for its own run. What is not reached, for want of time or because of
-    what concerns all, is put back for the backfill.
+    One that was not read is due again at once, for its own run, and so is one to which something has happened since.
+    What is not reached, for want of time or because of what concerns all, is put back for the backfill.
     """
     routes = Route.objects.select_related("destination").in_bulk({job.route_id for job in claim.jobs})
     left: dict[str, Attempt] = {}
     ended: list[UUID] = []
     stop: ConnectorError | None = None
-    for job, attempt in _pairs(claim):
-        if job.key in settled:
-            continue
+    rest = _without_news([pair for pair in _pairs(claim) if pair[0].key not in settled])
+    while rest:
+        job, attempt = rest.pop(0)
         if job.key not in snapshots:
             failing.give_back(attempt)
         elif stop is not None or time.monotonic() >= this.deadline:
@@ -145,9 +145,17 @@ def bring(this: Batch, claim: Claim, snapshots: Mapping[str, Snapshot], settled:
             error = _run_job(this, claim, job, attempt, routes.get(job.route_id), snapshots[job.key])
             stop = this.stopped.by(job.destination_id) or (error if _waits(error) else None)
             ended.append(job.pk)
+            rest = _without_news(rest)
     ledger.leave(left.values())
     states = list(SyncJob.objects.filter(pk__in=ended).values_list("state", flat=True))
     return Brought(states.count(State.SUCCEEDED), states.count(State.DEAD), frozenset(left), stop)
+
+
+def _without_news(pairs: list[tuple[SyncJob, Attempt]]) -> list[tuple[SyncJob, Attempt]]:
+    """Put back the jobs that a newer one waits for: a live event does not wait for its record's turn in the batch."""
+    again = ledger.asked_again([job for job, _ in pairs]) if pairs else set()
+    ledger.leave(attempt for job, attempt in pairs if job.pk in again)
+    return [pair for pair in pairs if pair[0].pk not in again]
 
 
 def _waits(error: ConnectorError | None) -> bool:

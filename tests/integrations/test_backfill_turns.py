@@ -11,6 +11,7 @@ from django.utils import timezone
 from audit import ledger
 from audit.models import SyncJob
 from integrations import asking, backfill, bringing, estimating, filling, pausing, sweeping
+from integrations.core.documents import Document
 from integrations.core.errors import Unmappable
 from integrations.models import Binding, FieldMapping, Route, Sweep
 from integrations.passes import Pass
@@ -165,6 +166,27 @@ def test_an_event_for_a_record_of_the_batch_waits_behind_it_and_the_newest_wins(
     assert held(zendesk) == {f"INV-{number}": "40.00" if number == 2 else "100.00" for number in range(1, 9)}
     assert held(zendesk, "organization")["Customer 100"] == "340.00"
     assert not SyncJob.objects.exclude(state="succeeded").exists()
+
+
+def test_an_event_does_not_wait_for_its_records_turn_where_each_is_written_alone(story: Route, wave: FakeWave, zendesk: FakeRemote) -> None:
+    zendesk.bulk_refused = True
+    seen: list[dict[str, Any]] = []
+
+    def change(document: Document) -> None:
+        if document.fields.get("number") == "INV-1" and not seen:
+            wave.put_invoice("3", customer="101", due="40.00", modified_at=MODIFIED + timedelta(days=1))
+            event(story, wave, "3")
+            seen.append(held(zendesk))
+        elif document.fields.get("number") == "INV-2" and len(seen) == 1:
+            seen.append({})
+            work()  # by another worker
+            seen[1] = held(zendesk)
+
+    zendesk.before_write = change
+    finished(begun(story))
+    assert seen == [{}, {"INV-1": "100.00", "INV-3": "40.00"}]
+    work()
+    assert held(zendesk) == {f"INV-{number}": "40.00" if number == 3 else "100.00" for number in range(1, 9)}
 
 
 def test_an_event_that_is_being_run_keeps_its_record_out_of_the_batch(story: Route, wave: FakeWave, zendesk: FakeRemote) -> None:
