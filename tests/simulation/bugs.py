@@ -117,6 +117,8 @@ CALM: Mapping[str, Any] = {
     "nights": 0,
     "rotations": 0,
     "reconciled": False,
+    "page": 100,
+    "shifts": 0.0,
 }
 
 

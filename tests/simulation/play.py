@@ -82,7 +82,7 @@ class Traits:
             outages=draw.choice((0, 1, 3)) if wild else 0,
             nights=draw.choice((0, 0, 1)) if wild else 0,
             rotations=draw.choice((0, 0, 1)) if wild else 0,
-            reconciled=draw.random() < 0.4,
+            reconciled=draw.random() < 0.25,
             page=draw.choice((100, 3)),
             shifts=draw.choice((0.0, 0.1)),
         )
