@@ -34,7 +34,7 @@ def started(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_small_bench_measures_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = started(tmp_path, "outage", "growth", "--rows", "200", "--json")
+    done = started(tmp_path, "outage", "growth", "--rows", "60", "--json")
     tables = {table["name"]: table for table in json.loads(done.stdout or "[]")}
     assert list(tables) == ["outage", "growth"], done.stderr
     calls = dict(tables["outage"]["rows"])
