@@ -31,6 +31,16 @@ def hold(scope: str, *, reason: str, until: datetime | None = None) -> None:
         longer.update(reason=reason, until=until, created_at=now, probing=False, probes=0)
 
 
+def object_scope(route_id: int, kind: str, key: str) -> str:
+    """Return the scope of one record at one destination."""
+    return f"object:{route_id}:{kind}:{key}"
+
+
+def ends_at(scope: str) -> datetime | None:
+    """Return when the hold of a scope ends that has not ended yet; None where there is none, or none with an end."""
+    return Hold.objects.filter(scope=scope, until__gt=timezone.now()).values_list("until", flat=True).first()
+
+
 def lift(scope: str, *, reason: str = "") -> bool:
     """End a hold; with a reason, only one that was made for it. False when there was none."""
     holds = Hold.objects.filter(scope=scope)
@@ -40,7 +50,7 @@ def lift(scope: str, *, reason: str = "") -> bool:
 def holds_on(job: SyncJob) -> QuerySet[Hold]:
     """Return the holds that keep the job from being run now."""
     connections = [f"connection:{job.source_id}", f"connection:{job.destination_id}"]
-    scopes = [f"route:{job.route_id}", *connections, f"object:{job.route_id}:{job.kind}:{job.key}"]
+    scopes = [f"route:{job.route_id}", *connections, object_scope(job.route_id, job.kind, job.key)]
     return Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now()), scope__in=scopes)
 
 

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from audit import ledger, trail
+from audit import holds, ledger, trail
 from audit.states import Outcome
 from integrations import bindings
 from integrations.bindings import Begun, Writer
 from integrations.core.documents import Bound, Document, Link, Written, changed_fields, hashes
 from integrations.core.errors import ConnectorError, Missing, Rejected, Transient
 from integrations.core.ports import Destination, Trace
-from integrations.core.records import CUSTOMER, Snapshot
+from integrations.core.records import CUSTOMER, Snapshot, kind_of
 from integrations.models import Binding, FieldMapping, Route
 
 CLOCKS_APART = timedelta(minutes=5)
@@ -213,9 +213,22 @@ def _remote_id(arrival: Arrival, link: Link) -> str:
         stub = arrival.adapter.stub(arrival.snapshot, arrival.trace)
         if stub is None or (stub.kind, stub.key) != (link.kind, link.key):
             raise Transient(f"the {link.kind} it belongs to is not there yet", code="parent_missing")
-        _converge(arrival, stub)
+        _make_parent(arrival, stub)
         row = arrival.known[(link.kind, link.key)]
     return row.remote_id
+
+
+def _make_parent(arrival: Arrival, stub: Document) -> None:
+    """Make what a link points at; a wait that the vendor wants for it is its own record's too, and the other way round."""
+    until = holds.ends_at(holds.object_scope(arrival.route.pk, kind_of(stub.key), stub.key))
+    if until is not None:
+        words = f"the {stub.kind} it belongs to may not be written yet"
+        raise Transient(words, code="rate_limited", not_before=until, counted=False, unsent=True)
+    try:
+        _converge(arrival, stub)
+    except Transient as error:
+        error.record = stub.key
+        raise
 
 
 def _learn_id(arrival: Arrival, row: Binding) -> None:

@@ -13,6 +13,7 @@ from audit.models import Attempt, SyncJob
 from audit.states import Ending, Outcome
 from integrations import breaker, oauth, systems
 from integrations.core.errors import ConnectorError, Disconnected, Misconfigured, Transient, Unmappable
+from integrations.core.records import kind_of
 from integrations.models import Connection
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ def stop(connection: Connection, auth: systems.ConnectionAuth, error: ConnectorE
 def _scope(connection_id: int, error: Transient, job: SyncJob | None) -> str:
     if job is None or error.scope == "connection":
         return f"connection:{connection_id}"
-    return f"object:{job.route_id}:{job.kind}:{job.key}"
+    if error.record:
+        return holds.object_scope(job.route_id, kind_of(error.record), error.record)
+    return holds.object_scope(job.route_id, job.kind, job.key)
 
 
 def outcome_of(error: ConnectorError, *, counted: bool) -> Outcome:

@@ -25,9 +25,11 @@ class Transient(ConnectorError):  # noqa: N818 - the design's words
     scope       what the wait covers: "" this job, "object" this record at this destination, "connection" the account
     counted     False: a wait that says nothing about the vendor (another worker is at it), so no try is spent
     unsent      True: the request was surely not carried out (no connection was made, or a rate limit refused it)
+    record      key of the record that a wait of scope "object" is about, where that is not the job's own
     """
 
     code = "transient"
+    record = ""
 
     def __init__(
         self,

@@ -114,6 +114,26 @@ def test_the_customers_run_completes_the_organization_that_an_invoice_made(wave:
     assert zendesk.holds()["organization"] == [{"name": "Customer 7", "owed": OWED}]
 
 
+@pytest.mark.parametrize(("first", "second"), [("customer", "invoice"), ("invoice", "customer")])
+def test_an_organization_that_the_vendor_tells_to_wait_is_written_by_no_job_before(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, clock: time_machine.Traveller, first: str, second: str
+) -> None:
+    wave.put_customer("9")
+    wave.put_invoice("1", customer="9")
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    zendesk.faults = [
+        Fault(Transient("POST: 429", code="rate_limited", not_before=until, scope="object", unsent=True), kind="organization")
+    ]
+    numbers = {"customer": "9", "invoice": "1"}
+    for kind in (first, second):
+        pipeline.run([ask(wave, to_zendesk, kind, numbers[kind]).pk], started_by="worker")
+    assert zendesk.holds() == {}
+    assert [event for event in zendesk.events if event.startswith("write")] == ["write organization 9"]
+    clock.move_to(until)
+    pipeline.drain(started_by="worker", budget=60)
+    assert set(SyncJob.objects.values_list("state", "tries")) == {(State.SUCCEEDED, 0)}
+
+
 def test_a_mapping_that_was_taken_away_is_sent_as_null_once(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route) -> None:
     row = FieldMapping.objects.create(route=to_zendesk, kind="customer", target="tier", template="gold")
     wave.put_customer()

@@ -197,6 +197,8 @@ class Watch:
     def limited_by(self, trip: Trip, *, narrow: bool, seconds: float) -> None:
         """Take note of a 429 that names a time."""
         target = target_of(trip, self.world)
+        if narrow and target is None:
+            return  # the limit of an object that is none of ours, as a membership
         covers = target.object if narrow and target else trip.system
         self.limits.append(Limit(covers, self.stage.seconds + seconds, self.stage.running.name))
 
