@@ -30,9 +30,16 @@ def ready(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, monkeypatch: p
     return zendesk
 
 
+class Terminal(StringIO):
+    """Where a progress bar is drawn."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def run(*args: str) -> tuple[int, str, str]:
     """Return the exit code, what was printed, and what the progress bar showed."""
-    out, bar = StringIO(), StringIO()
+    out, bar = StringIO(), Terminal()
     try:
         call_command("backfill", *args, stdout=out, stderr=bar)
     except SystemExit as ended:
@@ -65,7 +72,9 @@ def test_a_kind_and_a_day_choose_what_is_brought(ready: FakeRemote) -> None:
 def test_what_failed_is_exit_1_and_named_with_its_reason(ready: FakeRemote, wave: FakeWave, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "MOST_TOLD", 1)
     ready.unmappable = {wave.key("invoice", "1"), wave.key("invoice", "3")}
-    code, told, _ = run("wave-to-zendesk")
+    code, told, bar = run("wave-to-zendesk")
+    assert "4/4" in bar
+    assert "2 failed, 4 calls" in bar
     assert (code, told.splitlines()[1:]) == (
         1,
         [

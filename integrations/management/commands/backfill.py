@@ -108,7 +108,8 @@ class Command(BaseCommand):
                 sweep.refresh_from_db()
                 bar.total = sweep.figures.get("total")
                 bar.update(sweep.figures.get("passed", 0) - bar.n)
-                bar.set_postfix_str(f"{sweep.figures.get('calls', 0)} calls, {sweep.problem or sweep.phase}")
+                failed, calls = sweep.figures.get("failed", 0), sweep.figures.get("calls", 0)
+                bar.set_postfix_str(f"{failed} failed, {calls} calls, {sweep.problem or sweep.phase}")
                 if sweep.state == Sweep.State.RUNNING and (sweep.due_at > timezone.now() or sweep.lease_until):
                     time.sleep(PAUSE)
 
