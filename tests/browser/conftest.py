@@ -15,6 +15,11 @@ from tests.processes.conftest import site
 from tests.processes.site import Site
 
 CHROMIUM = Path("/usr/bin/chromium")
+# Nothing is drawn by a graphics card that is not there, and nothing is fetched that no test asked for.
+FLAGS = [
+    *("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-gpu-rasterization", "--disable-software-rasterizer"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"),
+]
 PASSWORD = "a long password of the tests"
 __all__ = ["site"]
 
@@ -26,7 +31,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(f"{CHROMIUM} is not installed (Debian: apt-get install chromium)")
     with pytest.MonkeyPatch.context() as patched, sync_playwright() as playwright:
         patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright keeps an event loop in this thread, which Django minds
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser
         browser.close()
 
