@@ -43,6 +43,8 @@ ON_ONE = (
     "flows/test_limits.py",
     "flows/test_reconcile_drift.py",
     "flows/test_refused_refresh.py",
+    "processes/test_crashes.py",
+    "processes/test_rotation.py",
 )
 BIN = Path(PYTHON).parent
 
