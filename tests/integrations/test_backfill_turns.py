@@ -332,6 +332,14 @@ def lose_leases(sweep: Sweep) -> None:
     SyncJob.objects.filter(state="running").update(lease_until=past)
 
 
+def overtake(sweep: Sweep, wave: FakeWave) -> None:
+    """Let another worker go on to the end, with customers that are called otherwise now."""
+    lose_leases(sweep)
+    for number in ("100", "101"):
+        wave.put_customer(number, name=f"New {number}", modified_at=MODIFIED + timedelta(days=1))
+    finished(Sweep.objects.get(pk=sweep.pk))
+
+
 def test_a_worker_that_stalls_before_its_write_writes_nothing_once_another_has_gone_on(
     story: Route, wave: FakeWave, zendesk: FakeRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,10 +349,7 @@ def test_a_worker_that_stalls_before_its_write_writes_nothing_once_another_has_g
     def write(*given: Any) -> None:
         if not stalled:
             stalled.append(True)
-            lose_leases(sweep)
-            for number in ("100", "101"):
-                wave.put_customer(number, name=f"New {number}", modified_at=MODIFIED + timedelta(days=1))
-            finished(Sweep.objects.get(pk=sweep.pk))
+            overtake(sweep, wave)
         ordinary(*given)
 
     monkeypatch.setattr(filling, "_write", write)
@@ -364,10 +369,7 @@ def test_a_worker_that_stalls_after_its_write_stores_nothing_over_what_another_h
     def remember(*given: Any) -> None:
         if not stalled:
             stalled.append(True)
-            lose_leases(sweep)
-            for number in ("100", "101"):
-                wave.put_customer(number, name=f"New {number}", modified_at=MODIFIED + timedelta(days=1))
-            finished(Sweep.objects.get(pk=sweep.pk))
+            overtake(sweep, wave)
         ordinary(*given)
 
     monkeypatch.setattr(filling, "_remember", remember)
