@@ -186,7 +186,7 @@ class Play:
         if odd:
             self.stage.violate(f"dead letters that nothing explains: {odd}")
         if dead:
-            self.stage.note(f"a person replays {len(dead)}")
+            self.stage.note(f"a person replays {', '.join(sorted(f'{job.system} {job.key} {job.error_code}' for job in dead))}")
             gone = [job for job in dead if job.error_code == "lost"]
             replay.replay([job for job in dead if job not in gone])
             replay.replay(gone, force=True)  # makes the issue anew that somebody has deleted
