@@ -1,6 +1,7 @@
 """Compare what should be with what was last written, and write only what differs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -71,9 +72,17 @@ def bring_deletion(arrival: Arrival) -> Outcome:
     _learn_bindings(arrival, documents)
     for document in documents:
         if document.parent is None or (document.parent.kind, document.parent.key) in arrival.known:
-            _converge(arrival, document)
+            _mark(arrival, document)
     bindings.note_gone(arrival.route.pk, job.key)
     return ledger.outcome_of_success("deleted")
+
+
+def _mark(arrival: Arrival, document: Document) -> None:
+    """Mark an object whose record has ended; one that somebody has deleted needs no mark, and nobody has to decide."""
+    row = arrival.known.get((document.kind, document.key))
+    if row is None or row.state != Binding.State.LOST:
+        with suppress(Missing):
+            _converge(arrival, document)
 
 
 def _end_creates(arrival: Arrival) -> None:

@@ -412,6 +412,24 @@ def test_an_invoice_gone_twice_is_marked(wave: FakeWave, zendesk: FakeRemote, to
     assert zendesk.holds()["record"] == [{"number": "INV-1", "status": "DELETED", "due": OWED, "organization": "zendesk-1"}]
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("seen", [False, True], ids=["found out now", "known to be lost"])
+def test_an_invoice_that_is_gone_needs_no_mark_where_somebody_has_deleted_its_object(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, seen: bool, force: bool
+) -> None:
+    wave.put_invoice()
+    bring(wave, to_zendesk)
+    [remote_id] = [one for one, held in zendesk.objects.items() if held.kind == "record"]
+    del zendesk.objects[remote_id]
+    if seen:
+        Binding.objects.filter(kind="record").update(state=Binding.State.LOST)
+    del wave.invoices["1"]
+    assert bring(wave, to_zendesk, force=force).reason == "not_found_yet"
+    SyncJob.objects.filter(state=State.PENDING).update(due_at=NOON)
+    assert pipeline.run(started_by="worker")
+    assert set(SyncJob.objects.filter(kind="invoice").values_list("state", flat=True)) <= {State.SUCCEEDED, State.SUPERSEDED}
+
+
 def test_a_deletion_that_the_route_wants_carried_out_removes_the_record_with_its_payments(
     wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route
 ) -> None:
