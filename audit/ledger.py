@@ -159,9 +159,11 @@ def claim(
     With `job_ids`, only those may lead; a redelivery also takes them before their back-off ends, never before the
     vendor's own time, and such a run does not raise the back-off. `beside` says what will be read in the same request;
     the vendors that are slow are that claim's already.
-    None when there is nothing to take.
+    None when there is nothing to take; where nothing is due at all that costs one look, and no lock.
     """
     now = timezone.now()
+    if not SyncJob.objects.filter(_ready(now, job_ids), state=State.PENDING).exists():
+        return None
     with transaction.atomic():
         holds = list(_holds_beside(beside))
         free = _free(now, holds).filter(_ready(now, job_ids if redelivery else None))
@@ -386,29 +388,37 @@ def settle(attempt: Attempt, outcome: Outcome, *, message: str = "") -> SyncJob 
 def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | None:
     now = timezone.now()
     with transaction.atomic():
-        job = _standing(attempt).select_for_update().first()
+        unsettled = _unsettled(attempt.job)
+        job = next((one for one in unsettled if one.pk == attempt.job_id), None)
         if job is None:
             return None
-        waiting = _open_beside(job)
+        waiting = next((one for one in unsettled if one.state in OPEN and one is not job), None)
         facts = Facts(job.tries, job.first_tried_at or now, newer_waits=waiting is not None)
         give_up = timedelta(seconds=settings.JOB_GIVE_UP)
         move = after(outcome, facts, now=now, give_up=give_up, jitter=random.random)
         _apply(job, outcome, state=move.state, now=now)
         job.tries, job.error_code, job.not_before, job.losses = move.tries, move.code, move.not_before, 0
         job.due_at = move.due_at or job.due_at
-        job.save(update_fields=MOVED)
+        # Nothing was locked by looking: whether the claim stands is decided here, by the row count.
+        if not _standing(attempt).update(**{name: getattr(job, name) for name in MOVED}):
+            return None
         _close(attempt, outcome, message=message, now=now)
-        if job.state == State.SUCCEEDED:
+        if job.state == State.SUCCEEDED and any(one.state == State.DEAD for one in unsettled):
             _resolve(job)
         if waiting is not None:
             _hand_on(job, waiting)
     return job
 
 
+def _unsettled(job: SyncJob) -> list[SyncJob]:
+    """Return what is not over of a job's record and route: what runs, what waits, dead letters; one statement."""
+    same = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key)
+    return list(same.filter(Q(settled_at=None) | Q(state=State.DEAD, resolved_by=None)).order_by())
+
+
 def _open_beside(job: SyncJob) -> SyncJob | None:
     """Return the job that waits behind this one, for the same record; the constraint allows no second."""
-    same = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state__in=OPEN, settled_at=None)
-    return next(iter(same.order_by()), None)
+    return next((one for one in _unsettled(job) if one.state in OPEN and one.pk != job.pk), None)
 
 
 def _apply(job: SyncJob, outcome: Outcome, *, state: State, now: datetime) -> None:

@@ -1,7 +1,8 @@
 """The intent before every write and the memory after it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -45,12 +46,24 @@ class Begun:
     began_before: datetime | None = None
 
 
-def of(route_id: int, documents: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Binding]:
-    """Return the bindings of these (kind, key) pairs; one statement."""
-    wanted = Q(pk__in=[])
-    for kind, key in documents:
-        wanted |= Q(kind=kind, key=key)
-    return {(row.kind, row.key): row for row in Binding.objects.filter(wanted, route_id=route_id).order_by()}
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was written before: the bindings of documents by (kind, key), and those of a record's children."""
+
+    bound: dict[tuple[str, str], Binding] = field(default_factory=dict)
+    children: list[Binding] = field(default_factory=list)
+
+
+def of(route_id: int, documents: Collection[tuple[str, str]], *, parent: str = "", kinds: Iterable[str] = ()) -> Known:
+    """Return the bindings of these (kind, key) pairs, and what of some kinds is bound under a record; one statement."""
+    below = list(kinds)
+    wanted = Q(key__in={key for _, key in documents})
+    rows = Binding.objects.filter(wanted | Q(parent=parent, kind__in=below) if below else wanted, route_id=route_id).order_by("pk")
+    found = {(row.kind, row.key): row for row in rows}
+    return Known(
+        {pair: row for pair, row in found.items() if pair in documents},
+        [row for row in found.values() if row.parent == parent and row.kind in below],
+    )
 
 
 def children(route_id: int, parent: str, kinds: Iterable[str]) -> list[Binding]:
@@ -63,16 +76,20 @@ def of_record(route_id: int, key: str) -> list[Binding]:
     return list(Binding.objects.filter(route_id=route_id, key=key).order_by("pk"))
 
 
-def begin(writer: Writer, document: Document, *, parent: str) -> Begun:
+def begin(writer: Writer, document: Document, *, parent: str, known: Binding | None = None) -> Begun:
     """Commit the intent to write and renew the lease, in one short transaction.
 
-    A new binding starts as `creating`; a bound one is `in_doubt` until `done`. Raises ClaimLost when the job was
-    given away, Transient when a live claim of another job is creating the same object just now.
+    A new binding starts as `creating`; a bound one is `in_doubt` until `done`. `known` is the row as it was read since
+    the claim, looked at anew only if it is not so any more. Raises ClaimLost when the job was given away, Transient when
+    a live claim of another job is creating the same object just now.
     """
     now = timezone.now()
     with transaction.atomic():
         if not ledger.renew(writer.attempt):
             raise ClaimLost
+        begun = _begin_known(known, Intent(writer, document, parent), now) if known is not None and known.remote_id else None
+        if begun is not None:
+            return begun
         row, created = Binding.objects.get_or_create(
             route_id=writer.route_id,
             kind=document.kind,
@@ -87,6 +104,13 @@ def begin(writer: Writer, document: Document, *, parent: str) -> Begun:
         begun = _begin_again(row, intent, now)
         row.save()
     return begun
+
+
+def _begin_known(row: Binding, intent: "Intent", now: datetime) -> Begun | None:
+    """Commit the intent on a row that has its object and is as it was read; None when something has happened to it since."""
+    as_read = Binding.objects.filter(pk=row.pk, state=row.state, claim=row.claim, remote_id=row.remote_id)
+    begun = _begin_again(copy(row), intent, now)
+    return begun if as_read.update(**{name: getattr(begun.row, name) for name in BEGUN}) else None
 
 
 def _lives(claim: UUID | None) -> bool:
@@ -127,7 +151,7 @@ def _begin_many(intents: Sequence[Intent]) -> list[tuple[Intent, Begun]]:
         Binding.objects.bulk_create([begun.row for _, begun in fresh])
         old = [(intent, known[intent.document.key]) for intent in mine if intent.document.key in known]
         again = [(intent, _begin_again(row, intent, now)) for intent, row in old if _is_free(row, intent)]
-        Binding.objects.bulk_update([begun.row for _, begun in again], ["state", "claim", "begun_at", "parent", "title"])
+        Binding.objects.bulk_update([begun.row for _, begun in again], BEGUN)
     return fresh + again
 
 
@@ -149,6 +173,9 @@ def _new(intent: Intent, now: datetime) -> Binding:
         claim=intent.writer.attempt.claim,
         begun_at=now,
     )
+
+
+BEGUN = ("state", "claim", "begun_at", "parent", "title")
 
 
 def _is_free(row: Binding, intent: Intent) -> bool:
@@ -222,20 +249,29 @@ def learn_ids(found: Sequence[tuple[Binding, str]]) -> None:
     Binding.objects.bulk_update([row for row, _ in found], ["remote_id"])
 
 
-def note_modified(row: Binding, document: Document) -> None:
-    """Remember that the record's newest change left this object as it is, so that no poll asks for it again."""
-    if document.modified_at and not document.partial and row.source_modified_at != document.modified_at:
-        row.source_modified_at = document.modified_at
-        Binding.objects.filter(pk=row.pk).update(source_modified_at=document.modified_at)
+def note_modified(pairs: Iterable[tuple[Binding, Document]]) -> None:
+    """Remember that a record's newest change left these objects as they are, so that no poll asks for it again.
+
+    One statement for each time that differs: the objects of one record share it.
+    """
+    for modified_at, rows in _modified(pairs).items():
+        Binding.objects.filter(pk__in=[row.pk for row in rows]).update(source_modified_at=modified_at)
 
 
 def note_modified_many(pairs: Iterable[tuple[Binding, Document]]) -> None:
-    """Do as `note_modified` does with many; one statement where any differs."""
-    news = [(row, document.modified_at) for row, document in pairs if document.modified_at and not document.partial]
-    moved = [row for row, modified_at in news if row.source_modified_at != modified_at]
-    for row, modified_at in news:
-        row.source_modified_at = modified_at
+    """Do as `note_modified` does with many records; one statement where any differs."""
+    moved = [row for rows in _modified(pairs).values() for row in rows]
     Binding.objects.bulk_update(moved, ["source_modified_at"])
+
+
+def _modified(pairs: Iterable[tuple[Binding, Document]]) -> dict[datetime, list[Binding]]:
+    """Set the times of the rows in memory and return, by time, those that had another one."""
+    moved: dict[datetime, list[Binding]] = {}
+    for row, document in pairs:
+        if document.modified_at and not document.partial and row.source_modified_at != document.modified_at:
+            row.source_modified_at = document.modified_at
+            moved.setdefault(document.modified_at, []).append(row)
+    return moved
 
 
 def _settle(row: Binding, state: str) -> None:

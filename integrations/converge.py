@@ -1,6 +1,6 @@
 """Compare what should be with what was last written, and write only what differs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -35,6 +35,7 @@ class Arrival:
     known: dict[tuple[str, str], Binding] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     results: set[str] = field(default_factory=set)
+    unmoved: list[tuple[Binding, Document]] = field(default_factory=list)  # what needed no write
 
     @property
     def trace(self) -> Trace:
@@ -48,11 +49,12 @@ def bring(arrival: Arrival) -> Outcome:
     arrival.adapter.prepare()
     documents = arrival.adapter.documents(job.kind, arrival.snapshot, arrival.trace)
     arrival.notes += arrival.adapter.notes
-    _learn_bindings(arrival, documents)
+    shows_children = job.kind != CUSTOMER and "payment" in arrival.route.kinds
+    children = _learn_bindings(arrival, documents, arrival.adapter.children if shows_children else ())
     for document in documents:
         _converge(arrival, document)
-    if job.kind != CUSTOMER and "payment" in arrival.route.kinds:
-        _remove_children(arrival, documents)
+    bindings.note_modified(arrival.unmoved)
+    _remove_children(arrival, documents, children)
     return ledger.outcome_of_success(_result(arrival), notes=dict.fromkeys(arrival.notes))
 
 
@@ -121,13 +123,16 @@ def _result(arrival: Arrival) -> str:
     return "unchanged"
 
 
-def _learn_bindings(arrival: Arrival, documents: Sequence[Document]) -> None:
+def _learn_bindings(arrival: Arrival, documents: Sequence[Document], kinds: Iterable[str] = ()) -> list[Binding]:
+    """Learn what was written before, and return what of these kinds is bound under the record."""
     pairs: set[tuple[str, str]] = set()
     for document in documents:
         pairs.add((document.kind, document.key))
         links = [*document.fields.values(), document.parent]
         pairs |= {(link.kind, link.key) for link in links if isinstance(link, Link)}
-    arrival.known = bindings.of(arrival.route.pk, pairs)
+    known = bindings.of(arrival.route.pk, pairs, parent=arrival.writer.job.key, kinds=kinds)
+    arrival.known = known.bound
+    return known.children
 
 
 # --- One document -------------------------------------------------------------------------------------------------
@@ -140,7 +145,7 @@ def _converge(arrival: Arrival, unresolved: Document, *, again: bool = False) ->
     vanished = _vanished(document, row, wanted)
     changed = changed_fields(wanted, row.hashes if row else {}) | vanished
     if row is not None and row.state == Binding.State.BOUND and not changed and not arrival.writer.job.force:
-        bindings.note_modified(row, document)
+        arrival.unmoved.append((row, document))
         arrival.results.add("unchanged")
         return
     full = replace(document, fields={**document.fields, **dict.fromkeys(vanished)})
@@ -292,7 +297,7 @@ def _parent_key(document: Document) -> str:
 
 
 def _write(arrival: Arrival, document: Document, row: Binding | None, changed: frozenset[str], wanted: Mapping[str, str]) -> None:
-    begun = bindings.begin(arrival.writer, document, parent=_parent_key(document))
+    begun = bindings.begin(arrival.writer, document, parent=_parent_key(document), known=row)
     if begun.row.remote_id and not (row and row.remote_id):
         # Its maker may have read later than this job: to write now could bring an older version back.
         bindings.abandon(begun)
@@ -343,9 +348,9 @@ def _rest(arrival: Arrival, written: Written) -> None:
 # --- Children that are gone ---------------------------------------------------------------------------------------
 
 
-def _remove_children(arrival: Arrival, documents: Sequence[Document]) -> None:
+def _remove_children(arrival: Arrival, documents: Sequence[Document], children: Iterable[Binding]) -> None:
     wanted = {(document.kind, document.key) for document in documents}
-    for row in bindings.children(arrival.route.pk, arrival.writer.job.key, arrival.adapter.children):
+    for row in children:
         if (row.kind, row.key) not in wanted:
             _remove(arrival, row)
             arrival.results.add("updated")

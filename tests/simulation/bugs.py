@@ -28,7 +28,7 @@ from integrations.models import Binding, Connection
 def no_intent() -> Iterator[None]:
     """Write without committing the intent first."""
 
-    def begin(writer: Any, document: Any, *, parent: str) -> Begun:
+    def begin(writer: Any, document: Any, *, parent: str, known: Any = None) -> Begun:
         if not ledger.renew(writer.attempt):
             raise bindings.ClaimLost
         found = Binding.objects.filter(route_id=writer.route_id, kind=document.kind, key=document.key).first()
