@@ -162,11 +162,13 @@ def claim(
     None when there is nothing to take; where nothing is due at all that costs one look, and no lock.
     """
     now = timezone.now()
-    if not SyncJob.objects.filter(_ready(now, job_ids), state=State.PENDING).exists():
+    ready = _ready(now, job_ids if redelivery else None)
+    due = SyncJob.objects.filter(ready, state=State.PENDING)
+    if not (due if job_ids is None else due.filter(pk__in=job_ids)).exists():
         return None
     with transaction.atomic():
         holds = list(_holds_beside(beside))
-        free = _free(now, holds).filter(_ready(now, job_ids if redelivery else None))
+        free = _free(now, holds).filter(ready)
         if beside is not None:
             free = _beside(free, beside.jobs[0].source_id)
         down = outages.ended(holds, now)
@@ -403,7 +405,7 @@ def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | No
         if not _standing(attempt).update(**{name: getattr(job, name) for name in MOVED}):
             return None
         _close(attempt, outcome, message=message, now=now)
-        if job.state == State.SUCCEEDED and any(one.state == State.DEAD for one in unsettled):
+        if job.state == State.SUCCEEDED:
             _resolve(job)
         if waiting is not None:
             _hand_on(job, waiting)
@@ -411,9 +413,8 @@ def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | No
 
 
 def _unsettled(job: SyncJob) -> list[SyncJob]:
-    """Return what is not over of a job's record and route: what runs, what waits, dead letters; one statement."""
-    same = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key)
-    return list(same.filter(Q(settled_at=None) | Q(state=State.DEAD, resolved_by=None)).order_by())
+    """Return what is not over of a job's record and route: at most one that runs and one that waits; one statement."""
+    return list(SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, settled_at=None).order_by())
 
 
 def _open_beside(job: SyncJob) -> SyncJob | None:

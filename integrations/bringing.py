@@ -150,7 +150,7 @@ def _run(this: Pass, kind: str, lines: Sequence[Line], claim: Claim) -> Brought:
     made = dict.fromkeys(batch.written, "updated") | dict.fromkeys(batch.created, "created")
     settled = pipeline.settle_whole(claim, whole, snapshots, made)
     # One adapter for all: its plan and what is known of the account are the same for each.
-    sharing = replace(read, made=made, adapter=batch.adapter, turning=turning)
+    sharing = replace(read, made=made, reaches={this.route.pk: reading.Reach(batch.adapter, turning)})
     rest = pipeline.bring(sharing, claim, snapshots, settled=whole)
     return replace(rest, done=rest.done + settled)
 

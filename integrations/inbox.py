@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -118,11 +118,12 @@ def _count(intake: Intake, counter: str, skew: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A stored delivery; `known` says that it came before."""
+    """A stored delivery; `known` says that it came before, `joined` that it asks for jobs that were open; `jobs` are its own, if new."""
 
     delivery: Delivery
     known: bool
     joined: bool = False
+    jobs: list[SyncJob] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,12 @@ def _store(connection: Connection, entry: registry.SourceEntry, body: bytes, pro
     delivery = _delivery(home or connection, event, body, proof)
     try:
         with transaction.atomic():
-            joined = _enter(delivery, home, entry, event)
+            requested = _enter(delivery, home, entry, event)
             delivery.save(force_insert=True)
     except IntegrityError:
         return _seen_again(delivery)
-    return _Stored(delivery, known=False, joined=joined)
+    own = set(delivery.job_ids)
+    return _Stored(delivery, known=False, joined=bool(requested.joined), jobs=[job for job in requested.jobs if str(job.pk) in own])
 
 
 def _delivery(connection: Connection, event: Event | None, body: bytes, proof: Proof) -> Delivery:
@@ -176,16 +178,16 @@ def _home(connection: Connection, entry: registry.SourceEntry, event: Event | No
     return next((other for other in named if proof.secret in webhook_secrets.stored(other.intake)), None)
 
 
-def _enter(delivery: Delivery, home: Connection | None, entry: registry.SourceEntry, event: Event | None) -> bool:
-    """Decide about the delivery, ask for its jobs and wake the workers; True when an open job was joined."""
+def _enter(delivery: Delivery, home: Connection | None, entry: registry.SourceEntry, event: Event | None) -> ledger.Requested:
+    """Decide about the delivery, ask for its jobs and wake the workers; return the jobs."""
     delivery.decision, delivery.reason = _decide(home, event)
     if delivery.decision != Decision.ACCEPTED or event is None or home is None:
-        return False
+        return ledger.Requested()
     business = event.business or entry.business(systems.account(home))
     kind, key = asking.subject_of(event, business)
     if not key or not business:
         delivery.decision, delivery.reason = Decision.QUARANTINED, "no_record"
-        return False
+        return ledger.Requested()
     delivery.subject = key
     customer_key = asking.customer_key_of(event, key)
     asks = asking.asks_for(home, asking.routes_of(home, invoice_key=key), kind, key, customer_key=customer_key)
@@ -195,7 +197,7 @@ def _enter(delivery: Delivery, home: Connection | None, entry: registry.SourceEn
     delivery.reason = "" if own else "no_route"
     if requested.jobs:
         ledger.wake(job.pk for job in requested.jobs)
-    return bool(requested.joined)
+    return requested
 
 
 def _decide(home: Connection | None, event: Event | None) -> tuple[Decision, str]:
@@ -225,14 +227,15 @@ def _acknowledge(stored: _Stored) -> Reply:
         return Reply(200, stored.delivery.decision)
     end = time.monotonic() + settings.WEBHOOK_DEADLINE
     redelivery, pause = stored.known or stored.joined, LOOK_EVERY
-    jobs = _own(ids)
-    while _unfinished(jobs) and time.monotonic() < end:
+    jobs = stored.jobs or _own(ids)
+    paused = _paused(jobs)  # who pauses a route while we wait is told of at the end
+    while _unfinished(jobs, paused) and time.monotonic() < end:
         busy = _under_way(jobs)
         ran = not busy and pipeline.run(
             [job.pk for job in jobs], started_by="webhook", redelivery=redelivery, budget=end - time.monotonic()
         )
         jobs = _own(ids)
-        if not ran and not busy and not any(job.state == State.RUNNING or _due_before(job, end) for job in _unfinished(jobs)):
+        if not ran and not busy and not any(job.state == State.RUNNING or _due_before(job, end) for job in _unfinished(jobs, paused)):
             break
         redelivery = redelivery and busy  # once is enough: after that the job's own due time counts
         if not ran:
@@ -262,18 +265,20 @@ def _newest(job: SyncJob) -> SyncJob:
     return SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key).latest("created_at")
 
 
-def _unfinished(jobs: Iterable[SyncJob]) -> list[SyncJob]:
+def _unfinished(jobs: Iterable[SyncJob], paused: Collection[int]) -> list[SyncJob]:
     """Return the jobs that have not come to an end, but for those of a route that a person has paused."""
-    waiting = [job for job in jobs if job.state not in CLOSED]
-    if not waiting:
-        return []
-    paused = set(Route.objects.filter(pk__in=[job.route_id for job in waiting]).exclude(paused_at=None).values_list("pk", flat=True))
-    return [job for job in waiting if job.route_id not in paused]
+    return [job for job in jobs if job.state not in CLOSED and job.route_id not in paused]
+
+
+def _paused(jobs: Iterable[SyncJob]) -> set[int]:
+    """Return the routes of open jobs that a person has paused."""
+    routes = {job.route_id for job in jobs if job.state not in CLOSED}
+    return set(Route.objects.filter(pk__in=routes).exclude(paused_at=None).values_list("pk", flat=True)) if routes else set()
 
 
 def _reply(jobs: list[SyncJob]) -> Reply:
     """Return the row of the design's table: 200 when nothing more comes of a redelivery."""
-    waiting = _unfinished(jobs)
+    waiting = _unfinished(jobs, _paused(jobs))
     dead = [job for job in jobs if job.state == State.DEAD and job.resolved_by_id is None]
     gave_up = [job for job in dead if job.error_code in ("gave_up", "crashed")]
     if not waiting and not gave_up:

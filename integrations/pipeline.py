@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from audit import holds, ledger, outages, trail
-from audit.ledger import Claim
+from audit.ledger import Ask, Claim
 from audit.models import Attempt, SyncJob
 from audit.states import Outcome, State
 from integrations import asking, bindings, changes, converge, failing, reading, systems
@@ -22,8 +22,8 @@ from integrations.core.errors import ConnectorError, Transient
 from integrations.core.ports import Destination
 from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, READ_MOST, Snapshot, number_of, record_key
 from integrations.models import Connection, Route
-from integrations.reading import Batch, Read
-from integrations.recording import AttemptRecorder
+from integrations.reading import Batch, Reach, Read
+from integrations.recording import AttemptRecorder, Turning
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _run_job(this: Batch, claim: Claim, job: SyncJob, attempt: Attempt, route: R
     if route is None:
         ledger.settle(attempt, ledger.outcome_of_success("ignored", reason="no_route"))
         return None
-    auth = systems.ConnectionAuth(route.destination)
+    auth = this.auths.setdefault(route.destination_id, systems.ConnectionAuth(route.destination))
     try:
         this.stopped.check(route.destination_id)
         # Made since the claim, whose turn has only come now.
@@ -240,12 +240,16 @@ def _bring(this: Batch, job: SyncJob, attempt: Attempt, route: Route, snapshot: 
 
 
 def _adapter(this: Batch, attempt: Attempt, route: Route, auth: systems.ConnectionAuth) -> Destination:
+    """Return the route's adapter, the same for all jobs of the batch; its calls are entered on this attempt from now on."""
     recorder = AttemptRecorder([attempt], route.destination.system)
-    if this.adapter is None or this.turning is None:
-        return systems.destination(route, recorder=recorder, deadline=this.deadline, auth=auth, lane=this.lane)
-    this.turning.to = recorder
-    this.adapter.notes.clear()
-    return this.adapter
+    reach = this.reaches.get(route.pk)
+    if reach is None:
+        turning = Turning(recorder)
+        adapter = systems.destination(route, recorder=turning, deadline=this.deadline, auth=auth, lane=this.lane)
+        reach = this.reaches[route.pk] = Reach(adapter, turning)
+    reach.turning.to = recorder
+    reach.adapter.notes.clear()
+    return reach.adapter
 
 
 def _missing(arrival: converge.Arrival) -> Outcome:
@@ -264,22 +268,33 @@ def _introduce(this: Batch, job: SyncJob, route: Route, snapshot: Snapshot) -> N
     Both commit together, so that a run that fails later leaves the question asked.
     """
     met = snapshot.invoice.customer.key if snapshot.invoice and job.kind == INVOICE else ""
-    known = job.customer_key
+    known, about = job.customer_key, changes.describe(job, snapshot)
+    if not met or met == known:
+        trail.describe(job, **about)
+        return
     with transaction.atomic():
-        trail.describe(job, **changes.describe(job, snapshot))
-        if met and met != known and ledger.request(asking.customers_of(this.source, route, [known, met])).jobs:
+        trail.describe(job, **about)
+        if ledger.request(asking.customers_of(this.source, route, [known, met])).jobs:
             ledger.wake()
 
 
 def _settle(this: Batch, job: SyncJob, attempt: Attempt, outcome: Outcome, route: Route) -> None:
     """Settle the job and, in the same transaction, ask for what a vanished record makes necessary."""
+    asks = _made_necessary(this, job, outcome, route)
+    if not asks:
+        ledger.settle(attempt, outcome)
+        return
     with transaction.atomic():
-        if ledger.settle(attempt, outcome) is None:
-            return
-        if outcome.reason == "not_found_yet":
-            due_at = timezone.now() + SECOND_LOOK
-            again = asking.ask(this.source, route, job.kind, job.key, second_look=True, due_at=due_at, customer_key=job.customer_key)
-            ledger.request([again])
-        elif outcome.result == "deleted" or outcome.reason == "not_found" or converge.PARENT_REMADE in outcome.notes:
-            ledger.request(asking.customers_of(this.source, route, [job.customer_key]))
-            ledger.wake()
+        if ledger.settle(attempt, outcome) is not None:
+            ledger.request(asks)
+            if any(ask.due_at is None for ask in asks):
+                ledger.wake()
+
+
+def _made_necessary(this: Batch, job: SyncJob, outcome: Outcome, route: Route) -> list[Ask]:
+    if outcome.reason == "not_found_yet":
+        due_at = timezone.now() + SECOND_LOOK
+        return [asking.ask(this.source, route, job.kind, job.key, second_look=True, due_at=due_at, customer_key=job.customer_key)]
+    if outcome.result == "deleted" or outcome.reason == "not_found" or converge.PARENT_REMADE in outcome.notes:
+        return asking.customers_of(this.source, route, [job.customer_key])
+    return []

@@ -18,12 +18,20 @@ from integrations.recording import AttemptRecorder, Turning
 Read = Snapshot | ConnectorError | DatabaseError
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a route's destination is reached: its adapter, and where that one's calls are entered for now."""
+
+    adapter: Destination
+    turning: Turning
+
+
 @dataclass(slots=True)
 class Batch:
     """Claims on one source that are read together and run one after the other; after the deadline nothing is sent.
 
-    `deadline` is a time.monotonic(); `stopped` holds what one job met and concerns all others. The last three are a
-    backfill's, whose jobs share more.
+    `deadline` is a time.monotonic(); `stopped` holds what one job met and concerns all others. What is known of an account
+    and of a route is the same for all jobs that go there, and read once.
     """
 
     claims: Sequence[Claim]
@@ -32,8 +40,8 @@ class Batch:
     stopped: Stopped = field(default_factory=Stopped)
     lane: str = limits.LIVE
     made: Mapping[str, str] = field(default_factory=dict)  # what a bulk call did for a record, by its key: created, updated
-    adapter: Destination | None = None  # of the one route that all jobs are for
-    turning: Turning | None = None  # where that adapter's calls are entered
+    auths: dict[int, systems.ConnectionAuth] = field(default_factory=dict)  # by destination connection
+    reaches: dict[int, Reach] = field(default_factory=dict)  # by route
 
     @property
     def attempts(self) -> list[Attempt]:

@@ -66,12 +66,27 @@ def test_a_claim_takes_all_its_jobs_in_one_statement(source: Connection, routes:
     with plans.caught() as statements:
         assert len(claim().jobs) == 3
     assert work(statements) == [
+        "SELECT %s",  # whether anything is due at all
         "SELECT audit_hold",
         "SELECT audit_syncjob",
         "SELECT audit_syncjob",
         "UPDATE audit_syncjob",
         "INSERT audit_attempt",
     ]
+
+
+def test_where_nothing_is_due_a_claim_costs_one_look_and_no_lock(routes: list[Route]) -> None:
+    with plans.caught() as statements:
+        assert ledger.claim(started_by="worker") is None
+    assert [sql.split()[0] for sql, _ in statements] == ["SELECT"]
+
+
+def test_a_run_is_settled_in_four_statements(source: Connection, routes: list[Route], signed: Signed) -> None:
+    deliver(source, signed)
+    claimed = claim()
+    with plans.caught() as statements:
+        assert ledger.settle(claimed.attempts[0], ledger.outcome_of_success("updated")) is not None
+    assert work(statements) == ["SELECT audit_syncjob", "UPDATE audit_syncjob", "UPDATE audit_attempt", "UPDATE audit_syncjob"]
 
 
 def test_a_hundred_records_are_taken_in_one_statement(source: Connection, to_zendesk: Route) -> None:
