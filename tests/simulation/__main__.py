@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -111,6 +112,13 @@ def told(result: Result, options: argparse.Namespace) -> str:
     return f"{line}\nseed {result.seed} FAILED at step {result.steps}: {result.failure}\n{latest}\nTo see it again: {again}\n"
 
 
+def tallied(happened: Mapping[str, int]) -> str:
+    """Return what happened how often in all seeds, and what could have and did not."""
+    counts = [f"{count} {name}" for name, count in sorted(happened.items(), key=lambda item: -item[1]) if count]
+    never = [name for name, count in happened.items() if not count]
+    return f"happened: {', '.join(counts)}\nnever: {', '.join(never) or 'nothing'}"
+
+
 def crashed(options: argparse.Namespace) -> int:
     """Stop a flow at each of its points, tell where it did not recover, and return the exit code."""
     gc.disable()
@@ -154,11 +162,14 @@ def main(arguments: Sequence[str]) -> int:
         return crashed(options)
     if options.find:
         return found(options)
-    begun, failed = time.time(), []
+    begun, failed, happened = time.time(), [], Counter[str]()
     for result in _all(seeds, options):
         sys.stdout.write(f"{told(result, options)}\n")
         sys.stdout.flush()
         failed += [result.seed] if result.failure else []
+        happened.update(result.happened)
+    if len(seeds) > 1:
+        sys.stdout.write(f"{tallied(happened)}\n")
     sys.stdout.write(f"{len(seeds)} seeds in {time.time() - begun:.0f} s, failed: {sorted(failed) or 'none'}\n")
     return 1 if failed else 0
 

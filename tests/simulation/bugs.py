@@ -119,6 +119,7 @@ CALM: Mapping[str, Any] = {
     "reconciled": False,
     "page": 100,
     "shifts": 0.0,
+    "remapped": False,
 }
 
 

@@ -42,6 +42,11 @@ def _writes(trip: Trip) -> bool:
     return trip.writes
 
 
+def _learns_objects(trip: Trip) -> bool:
+    """Whether it asks which custom objects there are: a 403 says that the plan has none, and is believed for a day."""
+    return "/custom_objects" in trip.request.path and "/records" not in trip.request.path
+
+
 class Faults:
     """The table of faults over one world."""
 
@@ -52,6 +57,7 @@ class Faults:
         self.longest_wait = longest_wait  # seconds that a Retry-After may name at most
         self.limited: Callable[..., object] = lambda trip, **more: None  # told of each 429 that names a time
         self.kinds = self._kinds()
+        self.sure: dict[str, int] = {}  # what comes without being drawn, after so many requests that it could have met
 
     def _kinds(self) -> Sequence[Kind]:
         return (
@@ -81,7 +87,7 @@ class Faults:
                 0.2,
                 lambda trip, handle: Response(403, {"error": "Forbidden", "errorMessages": ["no"]}),
                 ("zendesk", "jira"),
-                lambda trip: not trip.writes and not trip.token,
+                lambda trip: _reads_or_writes(trip) and not trip.writes and not _learns_objects(trip),
             ),
             Kind("409", 2, lambda trip, handle: Response(409, {"error": "DatabaseConflict"}), ("zendesk", "jira"), _writes),
             Kind("422", 0.4, self._invalid, ("zendesk", "jira"), _writes),
@@ -89,12 +95,25 @@ class Faults:
 
     def draw(self, trip: Trip) -> tuple[str, Fault] | None:
         """Draw one of the faults that can meet this request, None where none can."""
-        who = f"{trip.system} {'write' if trip.writes else 'read'}"
-        fitting = [kind for kind in self.kinds if trip.system in kind.systems and kind.meets(trip) and self.met in f"{who}: {kind.name}"]
+        fitting = self._fitting(trip)
         if not fitting:
             return None
         kind = self.stage.random.choices(fitting, [kind.weight for kind in fitting])[0]
         return kind.name, kind.act
+
+    def surely(self, trip: Trip) -> tuple[str, Fault] | None:
+        """Return the fault whose time has come with this request, None where there is none."""
+        for kind in self._fitting(trip):
+            if kind.name in self.sure:
+                self.sure[kind.name] -= 1
+                if self.sure[kind.name] < 0:
+                    del self.sure[kind.name]
+                    return kind.name, kind.act
+        return None
+
+    def _fitting(self, trip: Trip) -> list[Kind]:
+        who = f"{trip.system} {'write' if trip.writes else 'read'}"
+        return [kind for kind in self.kinds if trip.system in kind.systems and kind.meets(trip) and self.met in f"{who}: {kind.name}"]
 
     # --- Nothing is carried out
 

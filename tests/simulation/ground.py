@@ -128,6 +128,7 @@ class Ground:
         if taking and not (actor.work and actor.work.safe) and self.refuses(sql):
             actor.troubled = True
             self.stage.note("the database is locked")
+            self.stage.happened["a locked database"] += 1
             raise OperationalError("database is locked")
         result = execute(sql, params, many, context)
         if outermost and " RETURNING " in sql:
@@ -154,6 +155,7 @@ class Ground:
         self.point(f"after commit of {what}")
         seconds = self.stalls(what)
         if seconds:
+            self.stage.happened["a process stands still"] += 1
             self.stage.pause(seconds)
 
 

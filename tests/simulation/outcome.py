@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from integrations.sandbox.wave_ledger import DRAFTS, Invoice
@@ -13,6 +14,7 @@ from tests.simulation.story import Story
 
 STEPS = {"DRAFT": "To Do", "SAVED": "To Do", "PAID": "Done", "OVERPAID": "Done"}
 SETTLED = ("PAID", "OVERPAID")
+REMAPPED = "{% if invoice.po_number %}no. {{ invoice.po_number }}{% endif %}"  # what a person lets the records' po_number show
 SHOWN = 5  # changes that an organization tells
 Rows = Mapping[str, dict[str, Any]]
 
@@ -21,11 +23,11 @@ def compare(stage: Stage, world: World, story: Story, rows: Any) -> None:
     """Raise Violation at the first thing that stands otherwise than it should."""
     standing = expected.standing(world)
     accounts = {node: _account(node, world, rows) for node in story.customers}
-    gone = {key_of(node) for node in story.deleted}
+    gone = {key_of(node) for node in [*story.deleted, *story.deleted_customers]}
     wanted = {
         "organizations": {key_of(node): expected.organization(node, account) for node, account in accounts.items()},
         "users": {key_of(node): expected.user(node, account) for node, account in accounts.items()},
-        "wave_invoice": {key_of(node): _invoice_record(node, world) for node in story.invoices},
+        "wave_invoice": {key_of(node): _invoice_record(node, world, story) for node in story.invoices},
         "wave_payment": {one["external_id"]: one for node in story.invoices for one in _payment_records(node, world)},
         "issues": {label_of(node): _issue(node, world, accounts) for node in story.invoices},
     }
@@ -36,6 +38,7 @@ def compare(stage: Stage, world: World, story: Story, rows: Any) -> None:
             found = {key: row | _names(should.get(key, {})) if key in foreign else row for key, row in found.items()}
         _compare(stage, part, should, {key: _plain(row) for key, row in found.items()})
     _compare_gone(stage, standing, story)
+    _organizations_kept(stage, world, story, rows)
     if standing["else"]["violations"]:
         stage.violate(f"the vendors would not have taken this: {standing['else']['violations'][:3]}")
 
@@ -109,9 +112,12 @@ def _billed(row: Invoice) -> Billed:
     )
 
 
-def _invoice_record(node: str, world: World) -> dict[str, Any]:
+def _invoice_record(node: str, world: World, story: Story) -> dict[str, Any]:
     row = world.wave.invoices[node]
-    return expected.invoice_record(row.customer, node, _billed(row))
+    billed = _billed(row)
+    if story.remapped and billed.po_number:
+        billed = replace(billed, po_number=f"no. {billed.po_number}")
+    return expected.invoice_record(row.customer, node, billed)
 
 
 def _payment_records(node: str, world: World) -> Iterable[dict[str, Any]]:
@@ -166,6 +172,17 @@ def _is_gone(row: Mapping[str, Any], gone: set[str], story: Story) -> bool:
     planted = row.get("properties", {}).get("wave.invoice", {}).get("key", "")
     key = str(row.get("external_id") or planted)
     return key in gone or story.payments.get(key) in gone
+
+
+def _organizations_kept(stage: Stage, world: World, story: Story, rows: Any) -> None:
+    """The organization of a customer who was deleted in Wave stays, unless people delete it; its end was carried out."""
+    query = "SELECT kind, remote_id, gone_at FROM integrations_binding WHERE key = ?"
+    for node in story.deleted_customers:
+        for kind, remote_id, gone_at in rows.execute(query, (key_of(node),)):
+            if gone_at is None:
+                stage.violate(f"{key_of(node)} was deleted in Wave, and its {kind} is bound as if it were not")
+            if kind == "organization" and not story.reconciled and int(remote_id) not in world.zendesk.organizations.rows:
+                stage.violate(f"{key_of(node)} was deleted in Wave, and its organization with it")
 
 
 def _compare_gone(stage: Stage, standing: Mapping[str, Any], story: Story) -> None:

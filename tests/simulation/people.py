@@ -33,6 +33,7 @@ class People:
         told = way(node)
         if told:
             self.stage.note(f"somebody {told} of {key_of(node).split(':', 2)[2]}")
+            self.stage.happened[f"somebody {told}"] += 1
 
     # --- Zendesk
 

@@ -4,7 +4,7 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,16 +13,16 @@ from django.conf import settings
 from django.db import connections
 
 from audit import replay
-from integrations import reconcile, tasks
-from integrations.models import Connection
+from integrations import reconcile, remapping, tasks
+from integrations.models import Connection, FieldMapping
 from tests.flows.world import World
 from tests.simulation import outcome
 from tests.simulation.faults import Faults, down
 from tests.simulation.ground import NO_FAULTS, Ground, use_pages
 from tests.simulation.stage import START, Stage, Violation, Work
-from tests.simulation.story import CHANGES, OBJECTS, Story
+from tests.simulation.story import CHANGES, DRAWN, OBJECTS, STEPS, Story
 from tests.simulation.watch import Watch
-from tests.simulation.wire import Fault, Trip, Wire
+from tests.simulation.wire import SECOND_PAGE, Fault, Trip, Wire
 from tests.simulation.world import SETUP, Template, copied
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -31,6 +31,21 @@ NIGHTS = 4
 RECONCILES = 2  # a record whose job is under way is left to that job, and looked at a day later
 MEDDLED = 8  # changes in Wave for each that people make at the destinations meanwhile
 EVENING = 4  # and so many when all is at rest: nothing but the reconcile can find those
+LEAST_TIME = 3 * MINUTE  # of the faults, however soon all has changed: without deliveries nothing happens before a poll
+SURE_FAULTS = 3  # kinds of faults that each story meets without drawing them
+SOON = 3  # requests that a fault which is sure to come could meet and does not, at the most
+SHIFT = "a shifted page"
+# What is told of when it never happened, beside changes in Wave and faults on the way to a vendor.
+HAPPENINGS = (
+    SECOND_PAGE,
+    SHIFT,
+    "a process ends",
+    "a process stands still",
+    "an outage",
+    "the power goes",
+    "a reconcile",
+    "a changed mapping",
+)
 TASKS = (("sweep", tasks.sweep), ("beat", tasks.beat), ("refresh", tasks.refresh), ("poll", tasks.poll))
 MAY_DIE = ("forbidden", "invalid", "gave_up", "crashed", "workflow", "lost", "refused", "name_taken", "email_taken", "ambiguous")
 
@@ -60,6 +75,8 @@ class Traits:
     mortal: str = ""  # where processes die, or a part of it, as in "poll: after commit"; "" for anywhere
     met: str = ""  # what meets which fault, or a part of it, as in "jira write: a time-out"; "" for all
     objects: float = OBJECTS  # of so many changes
+    sure: int = 0  # which change and which faults are sure to come, by their numbers
+    remapped: bool = False  # a person changes what is mapped to what, and lets the records run again
 
     @classmethod
     def drawn(cls, seed: int) -> "Traits":
@@ -85,6 +102,8 @@ class Traits:
             reconciled=draw.random() < 0.25,
             page=draw.choice((100, 3)),
             shifts=draw.choice((0.0, 0.1)),
+            sure=seed,
+            remapped=draw.random() < 0.25,  # drawn last, as all that is added: what was there stays as it is
         )
 
 
@@ -112,13 +131,20 @@ class Play:
         chance, traits = self.stage.random, self.traits
         faults = Faults(self.stage, self.world.wave, self.world.zendesk, self.world.jira, longest_wait=traits.longest_wait, met=traits.met)
         faults.limited = self.watch.limited_by
+        expected = (*(step.name for step in STEPS), *(kind.name for kind in faults.kinds), *HAPPENINGS)
+        self.stage.happened.update(dict.fromkeys(expected, 0))
+        for number in range(SURE_FAULTS) if traits.fault else ():
+            kind = faults.kinds[(traits.sure + number * len(faults.kinds) // SURE_FAULTS) % len(faults.kinds)]
+            faults.sure[kind.name] = chance.randrange(SOON)
 
         def fault(trip: Trip) -> tuple[str, Fault] | None:
             if self.down.get(trip.system, 0) > self.stage.seconds:
                 return "an outage", down(self.stage)
-            if _turns_a_page(trip) and chance.random() < traits.shifts:
+            # The first comes surely: a short story turns few pages.
+            if trip.turns_a_page and traits.shifts and (not self.stage.happened[SHIFT] or chance.random() < traits.shifts):
+                self.stage.happened[SHIFT] += 1
                 self.story.change()
-            return faults.draw(trip) if chance.random() < traits.fault else None
+            return faults.surely(trip) or (faults.draw(trip) if chance.random() < traits.fault else None)
 
         self.wire.fault = fault
         self.ground.dies = lambda point: chance.random() < self._danger(point)
@@ -212,6 +238,7 @@ class Play:
     def switch_off(self) -> None:
         """Cut our machine's power for hours or days."""
         self.stage.note("the power goes")
+        self.stage.happened["the power goes"] += 1
         self.story.closed = True
         self.stage.kill_all(("web", "worker"))
         self.stage.after(self.stage.random.choice((HOUR, 10 * HOUR, 3.5 * DAY)), self.switch_on)
@@ -225,6 +252,21 @@ class Play:
         """Let a person start a reconcile in the midst of it all."""
         source = Connection.objects.get(system="wave")
         self.stage.give("person", Work("a person asks for a reconcile", lambda: reconcile.begin(source, started_by="admin"), safe=True))
+
+    def change_a_mapping(self) -> None:
+        """Let a person say what else the invoices' records are to show, and let those that are there run again."""
+        self.stage.give("person", Work("a person changes a mapping", self._change_a_mapping, safe=True))
+
+    def _change_a_mapping(self) -> None:
+        row = FieldMapping.objects.select_related("route__source", "route__destination").get(
+            route__destination__system="zendesk", kind="invoice", target="po_number"
+        )
+        row.template = outcome.REMAPPED
+        row.full_clean()
+        row.save()
+        self.story.remapped = True
+        self.stage.happened["a changed mapping"] += 1
+        remapping.run_again(row.route, ("invoice",))
 
     # --- The acts
 
@@ -253,8 +295,11 @@ class Play:
             for _ in range(1 + self.changes // MEDDLED):
                 self.stage.at(self.stage.random.uniform(0.3, 1) * end, self.story.meddle)
             self.stage.at(self.stage.random.uniform(0.3, 0.8) * end, self.ask_for_a_reconcile)
-        self.stage.run(end + MINUTE)
+        if self.traits.remapped:
+            self.stage.at(self.stage.random.uniform(0.3, 0.9) * end, self.change_a_mapping)
+        self.stage.run(max(end, LEAST_TIME) + MINUTE)
         self._heal()
+        self.stage.happened["a reconcile"] += self._reconciles()
         self.watch.reckon()
         outcome.compare(self.stage, self.world, self.story, self.rows)
 
@@ -341,10 +386,6 @@ class Play:
         return ", ".join([*(f"{number} {state}" for state, number in counts), *([f"{waiting} deliveries"] if waiting else [])])
 
 
-def _turns_a_page(trip: Trip) -> bool:
-    return trip.system == "wave" and b'"after"' in trip.request.body
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a seed ended."""
@@ -356,6 +397,7 @@ class Result:
     virtual: float
     failure: str = ""
     latest: tuple[str, ...] = ()
+    happened: Mapping[str, int] = field(default_factory=dict)
 
 
 def play(ground: Ground, made: Template, seed: int, *, traits: Traits | None = None, changes: int = CHANGES) -> Result:
@@ -369,7 +411,7 @@ def play(ground: Ground, made: Template, seed: int, *, traits: Traits | None = N
     wire = Wire(ground, world.stand_ins)
     chosen = traits or Traits.drawn(seed)
     rows = sqlite3.connect(connections.settings["default"]["NAME"], check_same_thread=False, isolation_level=None)
-    story = Story(stage, world, tells=chosen.tells, changes=changes, objects=chosen.objects, reconciled=chosen.reconciled)
+    story = Story(stage, world, chosen.tells, changes, chosen.objects, chosen.reconciled, DRAWN[chosen.sure % len(DRAWN)])
     watch = Watch(ground, stage, world, story, rows)
     this = Play(ground, world, stage, story, wire, watch, chosen, rows, changes)
     failure = ""
@@ -387,7 +429,8 @@ def play(ground: Ground, made: Template, seed: int, *, traits: Traits | None = N
         stage.close()
         ground.stage = None
         rows.close()
-    return Result(seed, stage.steps, stage.digest.hexdigest(), time.process_time() - begun, stage.seconds, failure, tuple(stage.latest))
+    seconds, digest = time.process_time() - begun, stage.digest.hexdigest()
+    return Result(seed, stage.steps, digest, seconds, stage.seconds, failure, tuple(stage.latest), stage.happened)
 
 
 def stand(this: Play, made: Template) -> None:

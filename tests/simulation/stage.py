@@ -5,7 +5,7 @@ import heapq
 import itertools
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -69,6 +69,7 @@ class Stage:
         self.steps = 0
         self.latest: deque[str] = deque(maxlen=KEPT)
         self.digest = hashlib.sha256()
+        self.happened: Counter[str] = Counter()  # what of that which makes a story hard
         self.failure: BaseException | None = None
         self.over = False
         self.actors: list[Actor] = []
@@ -239,6 +240,7 @@ class Stage:
         """Leave nothing of this life but what was committed; another process takes its place a little later."""
         self._bury(actor)
         self.note(f"died in {work.name}")
+        self.happened["a process ends"] += 1
         actor.dead, actor.work, actor.life = False, None, actor.life + 1
         work.lost()
         self.pause(self.random.uniform(1, 20))

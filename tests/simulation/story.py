@@ -15,6 +15,9 @@ from tests.simulation.stage import Stage, Work
 
 CHANGES = 200
 OBJECTS = 0.2  # of so many changes: 40 of 200
+LEAST_OBJECTS = 6  # however short the story is: fewer fill no second page, and leave none to delete
+LEAST_INVOICES = 3  # are there when one is deleted
+LEAST_CUSTOMERS = 2
 CUSTOMERS = 0.3  # of the objects; the others are invoices
 REDELIVERIES = 5
 WORDS = ("Northwind", "Harbour", "Maple", "Juniper", "Quarry", "Lantern", "Orchard", "Pioneer", "Sable", "Tundra")
@@ -49,7 +52,24 @@ STEPS = (
     Step("move", 1.5),
     Step("mark_overdue", 1),
     Step("delete_invoice", 0.6, told=True),
+    Step("delete_customer", 0.3, told=True),
 )
+DRAWN = [step.name for step in STEPS if step.weight]
+# What happens instead of a change that is not possible yet: it leads there.
+BEFORE = {
+    "change_invoice": "add_invoice",
+    "change_back": "change_customer",
+    "approve": "add_invoice",
+    "send": "approve",
+    "view": "approve",
+    "pay": "approve",
+    "refund": "pay",
+    "remove_payment": "pay",
+    "move": "add_invoice",
+    "mark_overdue": "approve",
+    "delete_invoice": "add_invoice",
+    "delete_customer": "add_customer",
+}
 
 
 @dataclass(slots=True)
@@ -73,14 +93,19 @@ class Story:
     changes: int = CHANGES
     objects: float = OBJECTS
     reconciled: bool = False  # a reconcile at the end finds what nothing else would
+    sure: str = ""  # comes as soon as half of the changes are over and it is possible
     customers: list[str] = field(default_factory=list)
     invoices: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    deleted_customers: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)  # of customers, for names that no two of them share
+    begun: int = 0
     payments: dict[str, str] = field(default_factory=dict)  # key -> its invoice's key, also of removed ones
     own: Counter[str] = field(default_factory=Counter)  # key -> how often the record itself has changed
     summed: Counter[str] = field(default_factory=Counter)  # customer's key -> and its invoices with it
     mails: list[Mail] = field(default_factory=list)
     closed: bool = False  # the machine is off: nobody answers the door
+    remapped: bool = False  # a person has changed what the invoices' records show
     settled: bool = False  # faults are over: what is still to come comes now
     answered: Callable[[Mail, HttpResponseBase], object] = lambda mail, response: None
     _before: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -90,24 +115,34 @@ class Story:
 
     def change(self) -> None:
         """Let one change happen in Wave, and send what tells of it."""
+        self.begun += 1
         name = self._next_step()
-        told = getattr(self, f"_{name}")()
-        if told is None:
-            return
+        told: tuple[str, str] | None = getattr(self, f"_{name}")()
+        while told is None:
+            name = BEFORE[name]
+            told = getattr(self, f"_{name}")()
+        if name == self.sure and self._is_late():
+            self.sure = ""
         event, node = told
         self._count(node)
         self.stage.note(f"Wave: {name} {node_name(node)}")
+        self.stage.happened[name] += 1
         step = next(step for step in STEPS if step.name == name)
         self._tell(event, node, told=step.told and not self.reconciled)
 
     def _next_step(self) -> str:
-        random, objects = self.stage.random, self.objects * self.changes
+        random, objects = self.stage.random, max(LEAST_OBJECTS, self.objects * self.changes)
         customers, invoices = len(self.customers), len(self.invoices) + len(self.deleted)
-        if customers < 2 or (customers < objects * CUSTOMERS and random.random() < 0.2):
+        if customers < LEAST_CUSTOMERS or (customers < objects * CUSTOMERS and random.random() < 0.2):
             return "add_customer"
+        if self.sure and self._is_late():
+            return self.sure
         if len(self.invoices) < 2 or (invoices < objects * (1 - CUSTOMERS) and random.random() < 0.4):
             return "add_invoice"
         return random.choices([step.name for step in STEPS], [step.weight for step in STEPS])[0]
+
+    def _is_late(self) -> bool:
+        return self.begun > self.changes / 2
 
     def _count(self, node: str) -> None:
         key = key_of(node)
@@ -126,7 +161,7 @@ class Story:
         return fitting[-1 - int(len(fitting) * self.stage.random.random() ** 2)]
 
     def _add_customer(self) -> tuple[str, str]:
-        random, number = self.stage.random, len(self.customers)
+        random, number = self.stage.random, len(self.numbers)
         name = f"{random.choice(WORDS)} {random.choice(TRADES)} {number}"
         details = {
             "first_name": "Ada",
@@ -135,6 +170,7 @@ class Story:
             "phone": "+1 416 555 0100",
         }
         self.customers.append(self.world.wave.add_customer(self.world.business, name, **details))
+        self.numbers[self.customers[-1]] = number
         return "customer.created", self.customers[-1]
 
     def _add_invoice(self) -> tuple[str, str]:
@@ -150,10 +186,10 @@ class Story:
         node, random = self.stage.random.choice(self.customers), self.stage.random
         changes = random.choice(
             [
-                {"name": f"{random.choice(WORDS)} {random.choice(TRADES)} {self.customers.index(node)}"},
+                {"name": f"{random.choice(WORDS)} {random.choice(TRADES)} {self.numbers[node]}"},
                 {"phone": f"+1 416 555 0{random.randint(100, 199)}"},
                 {"website": f"https://{random.choice(WORDS).lower()}.example"},
-                {"last_name": f"{random.choice(WORDS)} {self.customers.index(node)}"},
+                {"last_name": f"{random.choice(WORDS)} {self.numbers[node]}"},
             ]
         )
         row = self.world.wave.customers[node]
@@ -239,8 +275,9 @@ class Story:
         node = self._invoice(draft=self.stage.random.random() < 0.5)
         if not node:
             return None
-        self.summed[key_of(self.world.wave.invoices[node].customer)] += 1
-        self.world.wave.change_invoice(node, customer=self.stage.random.choice(self.customers))
+        before = self.world.wave.invoices[node].customer
+        self.summed[key_of(before)] += 1
+        self.world.wave.change_invoice(node, customer=self.stage.random.choice([one for one in self.customers if one != before]))
         return "invoice.updated", node
 
     def _mark_overdue(self) -> tuple[str, str] | None:
@@ -251,7 +288,7 @@ class Story:
         return "invoice.overdue", node
 
     def _delete_invoice(self) -> tuple[str, str] | None:
-        if len(self.invoices) < 6:
+        if len(self.invoices) < LEAST_INVOICES:
             return None
         return self._deleted(self.stage.random.choice(self.invoices))
 
@@ -264,6 +301,18 @@ class Story:
         self.world.wave.delete_invoice(node)
         return "invoice.updated", node
 
+    def _delete_customer(self) -> tuple[str, str] | None:
+        billed = {invoice.customer for invoice in self.world.wave.invoices.values()}
+        fitting = [node for node in self.customers if node not in billed]
+        if not fitting or len(self.customers) <= LEAST_CUSTOMERS:
+            return None
+        node = self.stage.random.choice(fitting)
+        self.customers.remove(node)
+        self.deleted_customers.append(node)
+        self._before.pop(node, None)
+        self.world.wave.delete_customer(node)
+        return "customer.updated", node
+
     def meddle(self) -> None:
         """Let somebody at a destination edit or delete what is ours."""
         if self.invoices:
@@ -275,7 +324,7 @@ class Story:
         random = self.stage.random
         if not told and random.random() >= self.tells:
             return
-        about = {"customer": node} if node in self.world.wave.customers else {"invoice": node}
+        about = {"customer" if event.startswith("customer.") else "invoice": node}
         mail = Mail(f"{event} {node_name(node)}", self.world.wave.event(event, **about), told=told)
         self.mails.append(mail)
         self._later(mail)
@@ -317,7 +366,7 @@ class Story:
         if mail.tries >= REDELIVERIES and not mail.told:
             return
         seconds = max(wait, min(3600, 20 * 2**mail.tries)) * self.stage.random.uniform(0.8, 1.2)
-        self.stage.after(min(seconds, 60) if self.settled else seconds, lambda: self._send_out(mail, fresh=True))
+        self.stage.after(min(seconds, max(wait, 60)) if self.settled else seconds, lambda: self._send_out(mail, fresh=True))
 
     def send_all(self) -> None:
         """Send at once what must be told and was not taken yet: the faults are over."""

@@ -13,6 +13,7 @@ from tests.straight import answered, asked, carried_out
 
 HOST = "127.0.0.1:9"  # never called
 BASE = f"http://{HOST}"
+SECOND_PAGE = "a second page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class Trip:
     request: Request
     writes: bool
     token: bool  # asks for an access token
+
+    @property
+    def turns_a_page(self) -> bool:
+        """Whether it asks for more of a list of Wave's than its first page."""
+        return self.system == "wave" and b'"after"' in self.request.body
 
     @property
     def told(self) -> str:
@@ -64,6 +70,8 @@ class Wire:
         try:
             stage.pause(self.latency())
             fault = self.fault(trip)
+            stage.happened[fault[0] if fault else "a call without a fault"] += 1
+            stage.happened[SECOND_PAGE] += trip.turns_a_page
             stage.note(f"{trip.told}{f' meets {fault[0]}' if fault else ''}")
             response = fault[1](trip, self._handled) if fault else self._carry_out(trip)
             stage.note(f"answers {response.status} to {trip.told}")
