@@ -355,6 +355,11 @@ def forget(row: Binding) -> None:
     row.delete()
 
 
+def forget_unmade(route_id: int, kind: str, key: str) -> None:
+    """Remove the intent of something that was never made, and has nothing left that it could be made at."""
+    Binding.objects.filter(route_id=route_id, kind=kind, key=key, remote_id="").delete()
+
+
 def forget_unless_written(row: Binding, writer: Writer) -> None:
     """Remove the memory of an object that is gone; raise Transient while another job's live claim is writing it."""
     with transaction.atomic():

@@ -1,7 +1,6 @@
 """Compare what should be with what was last written, and write only what differs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -82,9 +81,12 @@ def bring_deletion(arrival: Arrival) -> Outcome:
 def _mark(arrival: Arrival, document: Document) -> None:
     """Mark an object whose record has ended; one that somebody has deleted needs no mark, and nobody has to decide."""
     row = arrival.known.get((document.kind, document.key))
-    if row is None or row.state != Binding.State.LOST:
-        with suppress(Missing):
-            _converge(arrival, document)
+    if row is not None and row.state == Binding.State.LOST:
+        return
+    try:
+        _converge(arrival, document)
+    except Missing:
+        bindings.forget_unmade(arrival.route.pk, document.kind, document.key)
 
 
 def _end_creates(arrival: Arrival) -> None:
