@@ -12,7 +12,7 @@ from audit.models import SyncJob
 from audit.states import OPEN
 from integrations import registry
 from integrations.core.events import Event
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, record_key
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, kind_of, record_key
 from integrations.models import Binding, Connection, Route
 
 MOST_ASKS = 200  # in one statement: SQLite takes no more than 1,000 terms
@@ -109,6 +109,12 @@ def subject_of(event: Event, business: str) -> tuple[str, str]:
 def customer_key_of(event: Event, key: str) -> str:
     """Return the key of the customer that the event names for its invoice, "" when it names none."""
     return record_key(key.split(":")[1], CUSTOMER, event.customer) if event.customer else ""
+
+
+def hanging_on(source: Connection, route: Route, customer_key: str) -> list[Ask]:
+    """Return the jobs of the invoices that are bound under a customer on a route: their documents point at its object."""
+    below = Binding.objects.filter(route=route, parent=customer_key).order_by().values_list("key", flat=True).distinct()
+    return [ask(source, route, INVOICE, key, customer_key=customer_key) for key in below if kind_of(key) == INVOICE]
 
 
 def customers_of(source: Connection, route: Route, keys: Iterable[str]) -> list[Ask]:

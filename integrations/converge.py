@@ -20,6 +20,7 @@ CLOCKS_APART = timedelta(minutes=5)
 UNANSWERED = "no_answer"
 PARENT_MISSING = "parent_missing"
 PARENT_REMADE = "parent_remade"
+REMADE = "remade"
 PARENT = "(parent)"  # stands among the digests for the remote object that a document hangs on
 
 
@@ -313,8 +314,11 @@ def _write(arrival: Arrival, document: Document, row: Binding | None, changed: f
         bindings.abandon(begun)
         arrival.notes += written.notes
         return
+    before = begun.row.remote_id
     bindings.done(begun.row, document, written, wanted, arrival.writer)
     arrival.known[(document.kind, document.key)] = begun.row
+    if before not in ("", begun.row.remote_id):
+        arrival.notes.append(REMADE)
     arrival.notes += written.notes
     made = document.key == arrival.writer.job.key and written.created and begun.before != Binding.State.BOUND
     arrival.results.add("created" if made else "updated")

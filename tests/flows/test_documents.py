@@ -113,6 +113,26 @@ def test_the_former_customers_account_is_told_of_a_move_that_is_read_later(world
 # --- Contacts -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("changed", ["customer", "invoice"])
+def test_all_invoices_follow_an_organization_that_was_made_anew(world: World, changed: str) -> None:
+    customer, first = world.synced()
+    second = world.invoice(customer, "INV-2")
+    world.sync(second)
+    [before] = world.zendesk.organizations.rows
+    world.zendesk.delete_organization(before)
+    if changed == "customer":
+        world.wave.change_customer(customer, phone="+49 30 1")
+        world.deliver("customer.updated", customer=customer)
+    else:
+        world.wave.change_invoice(first, total="150.00")
+        world.deliver("invoice.updated", invoice=first)
+    world.settle_later(minutes=2, rounds=2)
+    [after] = world.zendesk.organizations.rows
+    records = world.zendesk.objects.rows["wave_invoice"].records.values()
+    assert after != before
+    assert [record.values["organization"] for record in records] == [str(after)] * 2
+
+
 @pytest.mark.parametrize("own_id", [None, "crm-17"])
 def test_an_existing_user_keeps_everything_and_joins_the_organization(world: World, own_id: str | None) -> None:
     elsewhere = world.zendesk.add_organization("Another Company", "crm-1")
