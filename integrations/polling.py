@@ -18,6 +18,7 @@ from audit.models import Hold
 from integrations import asking, breaker, dependants, failing, registry, systems
 from integrations.core import paging
 from integrations.core.errors import ConnectorError, Misconfigured, Transient
+from integrations.core.paging import Mark, Place, Turned
 from integrations.core.ports import Source
 from integrations.core.records import CUSTOMER, INVOICE, Changed, Listing
 from integrations.models import Binding, Connection, Intake, Route, Watermark
@@ -139,11 +140,26 @@ def _read_on(source: Connection, row: Watermark, deadline: float | None) -> dict
     try:
         adapter = systems.source(source, deadline=deadline, auth=auth)
         this = Poll(source, row, list(asking.routes_of(source)), _pages_of(adapter, row.kind))
-        for turned in paging.turn(this.list_page, row.reached - OVERLAP):
-            _store(this, turned.page.records)
+        for turned in paging.go_on(this.list_page, _place(row), _known(row)):
+            _store(this, turned)
     except (ConnectorError, Misconfigured) as error:
         return {"problem": str(error)[:500], **_after_failure(source, auth, failing.told(error, f"the poll of {source.slug}"))}
-    return {"problem": "", "polled_at": timezone.now()}
+    return {"problem": "", "polled_at": timezone.now(), "place": None}
+
+
+def _place(row: Watermark) -> Place:
+    """Return where to read on: where the last poll ended half way, else some time back, for changes may show late.
+
+    Not for ever: once a complete poll has been made so much later, by our clock, it has seen what showed late.
+    """
+    if row.place:
+        return Place(**{**row.place, "after": datetime.fromisoformat(row.place["after"])})
+    is_past = row.polled_at is not None and row.moved_at is not None and row.polled_at - row.moved_at >= OVERLAP
+    return Place(row.reached + paging.STEP_BACK if is_past else row.reached - OVERLAP)
+
+
+def _known(row: Watermark) -> set[Mark]:
+    return {(key, datetime.fromisoformat(at)) for key, at in row.asked.items()}
 
 
 def _after_failure(source: Connection, auth: systems.ConnectionAuth, error: ConnectorError) -> dict[str, Any]:
@@ -159,20 +175,29 @@ def _pages_of(adapter: Source, kind: str) -> AskPage:
     return lambda after, page: patiently(lambda: ask(after, page))
 
 
-def _store(this: Poll, records: Sequence[Changed]) -> None:
+def _store(this: Poll, turned: Turned[Listing]) -> None:
     """Ask for the jobs of what is new and move the watermark, in one transaction; raise LeaseLost without the lease."""
-    now = timezone.now()
+    records, now = turned.page.records, timezone.now()
     with transaction.atomic():
         row = this.row
         stale = _stale(this, records)
-        # Never beyond our own clock: one record with a time in the future would hide all others.
-        row.reached = max([row.reached, *(min(one.modified_at, now) for one in records)])
+        _move(row, turned, now)
         news = [one for one in stale if row.asked.get(one.key) != _stamp(one.modified_at)]
-        row.asked = _asked(row, records, stale)
+        # Within a dense moment all that was seen is told apart from what was not.
+        row.asked = _asked(row, records, records if turned.dense else stale)
         mine = Watermark.objects.filter(pk=row.pk, lease_owner=row.lease_owner)
-        if not mine.update(reached=row.reached, asked=row.asked, lease_until=now + LEASE):
+        moved = {"reached": row.reached, "moved_at": row.moved_at, "place": row.place, "asked": row.asked}
+        if not mine.update(**moved, lease_until=now + LEASE):
             raise LeaseLost
         asking.request([ask for one in news for ask in _asks(this, one)] + _dependants(this, records))
+
+
+def _move(row: Watermark, turned: Turned[Listing], now: datetime) -> None:
+    """Move the watermark and the place, never beyond our own clock: one record with a time in the future would hide all others."""
+    reached = max(row.reached, min(turned.reached, now)) if turned.page.keys else row.reached
+    row.moved_at = now if reached > row.reached else row.moved_at
+    row.reached = reached
+    row.place = {"after": min(turned.place.after, now).isoformat(), "number": turned.place.number, "news": turned.place.news}
 
 
 def _stale(this: Poll, records: Sequence[Changed]) -> list[Changed]:

@@ -14,6 +14,7 @@ from audit import holds, ledger
 from audit.models import Hold, SyncJob
 from audit.states import State
 from integrations import health, pausing, pipeline, polling, tasks
+from integrations.core import paging
 from integrations.core.errors import Disconnected, Rejected, Transient
 from integrations.models import Binding, Connection, FieldMapping, Intake, Route, Watermark
 from tests.fakes import FakeRemote, FakeWave
@@ -184,7 +185,7 @@ def test_the_first_poll_begins_where_the_account_was_entered(
     wave.put_invoice("2", modified_at=at(1))
     poll_at(clock, 120)
     assert asked() == [("wave-to-jira", "invoice", "2")]
-    assert mark("invoice").reached == at(1)
+    assert mark("invoice").reached == at(1) - paging.STEP_BACK
 
 
 def test_a_time_in_the_future_hides_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
@@ -210,6 +211,92 @@ def test_pages_that_shift_while_they_are_turned_lose_nothing(wave: FakeWave, to_
     wave.after_page = touch_the_oldest
     poll_at(clock, 60)
     assert {number for _, _, number in asked()} == {str(number) for number in range(12)}
+
+
+# --- More than one tick can read ----------------------------------------------------------------------------------
+
+
+def tick(wave: FakeWave, clock: time_machine.Traveller, minutes: float, *, most: int = 2) -> int:
+    """Poll once, with time for so many pages of invoices; return how many were read."""
+    wave.pages.clear()
+    wave.down = None
+
+    def time_is_up() -> None:
+        if pages(wave) == most:
+            wave.down = Transient("POST graphql: the run's time is used up", code="budget", counted=False, unsent=True)
+
+    wave.after_page = time_is_up
+    poll_at(clock, minutes)
+    return min(most, pages(wave))
+
+
+def pages(wave: FakeWave) -> int:
+    return [kind for kind, _, _ in wave.pages].count("invoice")
+
+
+@pytest.mark.parametrize(("apart", "most"), [(timedelta(seconds=6), 12), (timedelta(), 18)])
+def test_a_burst_is_read_on_tick_by_tick_and_then_left_alone(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, apart: timedelta, most: int
+) -> None:
+    for number in range(40):
+        wave.put_invoice(str(number), modified_at=at(1) + apart * number)
+    wave.page_size = 5
+    reads, minutes = 0, 6
+    while not (Watermark.objects.filter(kind="invoice").exists() and mark("invoice").polled_at):
+        reads += tick(wave, clock, minutes)
+        minutes += 1
+        assert minutes < 30
+    assert {number for _, _, number in asked()} == {str(number) for number in range(40)}
+    assert reads <= most
+    later = [tick(wave, clock, minutes + 2 * number) for number in range(30)]
+    assert later[-10:] == [1] * 10
+
+
+@pytest.mark.parametrize("apart", [timedelta(seconds=6), timedelta()])
+def test_what_comes_after_a_burst_is_polled_too(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, apart: timedelta) -> None:
+    for number in range(40):
+        wave.put_invoice(str(number), modified_at=at(1) + apart * number)
+    wave.put_invoice("new", modified_at=at(6))
+    wave.page_size = 5
+    for minutes in range(6, 26):
+        tick(wave, clock, minutes)
+    assert ("wave-to-jira", "invoice", "new") in asked()
+
+
+def test_a_record_that_slips_past_a_dense_moments_page_before_a_failure_is_found_by_the_next_tick(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    for number in range(4):
+        wave.put_invoice(str(number), modified_at=at(1))
+    wave.put_invoice("late", modified_at=at(10))
+    wave.page_size = 3
+
+    def shift_and_fail() -> None:
+        if pages(wave) == 2:
+            wave.put_invoice("0", modified_at=at(30))  # draws 3 forward, onto the page that has been read
+        if pages(wave) == 3:
+            wave.down = Transient("POST graphql: 500", code="server_error")
+
+    wave.after_page = shift_and_fail
+    poll_at(clock, 40)
+    assert ("wave-to-jira", "invoice", "3") not in asked()
+    wave.down, wave.after_page = None, lambda: None
+    poll_at(clock, 41)
+    assert ("wave-to-jira", "invoice", "3") in asked()
+
+
+@pytest.mark.parametrize("minutes", [12, 13.5])
+def test_what_shows_late_is_found_though_a_poll_has_failed_before(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, minutes: float
+) -> None:
+    wave.put_invoice("1", modified_at=at(9))
+    poll_at(clock, 10)
+    wave.down = Transient("POST graphql: 500", code="server_error")
+    poll_at(clock, minutes)
+    wave.down = None
+    wave.put_invoice("2", modified_at=at(8))
+    poll_at(clock, minutes + 1)
+    assert ("wave-to-jira", "invoice", "2") in asked()
 
 
 # --- Failures -----------------------------------------------------------------------------------------------------
