@@ -2,11 +2,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import connections
+from django.db import OperationalError, connections
 from django_q.models import OrmQ
 from pytest_django import Settings
 
@@ -299,7 +300,66 @@ def test_what_shows_late_is_found_though_a_poll_has_failed_before(
     assert ("wave-to-jira", "invoice", "2") in asked()
 
 
+# --- Several accounts ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(to_jira: Route, wave_connection: Maker, jira_route: Maker) -> Connection:
+    """Another account, after the first in every order of rows."""
+    connection: Connection = wave_connection(slug="wave-second")
+    jira_route(connection, slug="second-to-jira")
+    return connection
+
+
+def polled(source: Connection) -> set[str]:
+    return set(Watermark.objects.filter(connection=source).exclude(polled_at=None).values_list("kind", flat=True))
+
+
+def test_who_uses_up_the_time_is_last_the_next_time(
+    wave: FakeWave, to_jira: Route, second: Connection, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page takes all the time that a tick has, and the first account is due again at once."""
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: 30.0 * len(wave.pages)))
+    for minutes in (2, 3, 4, 5):
+        Watermark.objects.update(due_at=at(minutes))
+        assert poll_at(clock, minutes) == 1
+    assert polled(to_jira.source) == polled(second) == {"customer", "invoice"}
+
+
+def test_a_defect_of_one_account_is_told_there_and_lets_the_others_be_polled(
+    wave: FakeWave, to_jira: Route, second: Connection, clock: time_machine.Traveller, caplog: pytest.LogCaptureFixture
+) -> None:
+    wave.after_page = lambda: 1 / 0 if len(wave.pages) <= 2 else None  # type: ignore[assignment]
+    poll_at(clock, 2)
+    first = Watermark.objects.filter(connection=to_jira.source)
+    assert set(first.values_list("problem", "polled_at")) == {("a defect in this product; the log names its place", None)}
+    assert "the poll of wave-main met a defect: ZeroDivisionError" in caplog.text
+    assert polled(second) == {"customer", "invoice"}
+    poll_at(clock, 3)
+    assert polled(to_jira.source) == {"customer", "invoice"}
+
+
+def test_what_the_database_says_of_one_account_is_raised_once_the_others_are_polled(
+    wave: FakeWave, to_jira: Route, second: Connection, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordinary = polling._store
+
+    def store(this: polling.Poll, turned: Any) -> None:
+        if this.source == to_jira.source:
+            raise OperationalError
+        ordinary(this, turned)
+
+    monkeypatch.setattr(polling, "_store", store)
+    with pytest.raises(OperationalError):
+        poll_at(clock, 2)
+    assert (polled(to_jira.source), polled(second)) == (set(), {"customer", "invoice"})
+
+
 # --- Failures -----------------------------------------------------------------------------------------------------
+
+
+def broken(*ids: str) -> None:
+    raise OperationalError
 
 
 def test_a_crash_between_the_jobs_and_the_watermark_loses_nothing(
@@ -307,8 +367,8 @@ def test_a_crash_between_the_jobs_and_the_watermark_loses_nothing(
 ) -> None:
     wave.put_invoice("1", modified_at=at(1))
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, "wake", lambda *ids: 1 / 0)  # after everything else of the transaction
-        with pytest.raises(ZeroDivisionError):
+        patched.setattr(ledger, "wake", broken)  # after everything else of the transaction
+        with pytest.raises(OperationalError):
             poll_at(clock, 2)
     assert (SyncJob.objects.count(), mark("invoice").reached, mark("invoice").asked) == (0, NOON, {})
     poll_at(clock, 3)
