@@ -119,8 +119,9 @@ def _kinds(source: Connection) -> list[str]:
 
 
 def _is_held(source: Connection) -> bool:
+    """Whether nothing may be asked there; of one that is only slow the jobs alone go one after the other."""
     lasting = Q(until=None) | Q(until__gt=timezone.now())
-    return Hold.objects.filter(lasting, scope=breaker.scope_of(source)).exists()
+    return Hold.objects.filter(lasting, scope=breaker.scope_of(source)).exclude(reason=outages.SLOW).exists()
 
 
 def _poll(reader: Reader, kind: str) -> bool:

@@ -11,7 +11,7 @@ from django.db import OperationalError, connections
 from django_q.models import OrmQ
 from pytest_django import Settings
 
-from audit import holds, ledger
+from audit import holds, ledger, outages
 from audit.models import Hold, SyncJob
 from audit.states import State
 from integrations import health, pausing, pipeline, polling, tasks
@@ -353,6 +353,12 @@ def test_what_the_database_says_of_one_account_is_raised_once_the_others_are_pol
     with pytest.raises(OperationalError):
         poll_at(clock, 2)
     assert (polled(to_jira.source), polled(second)) == (set(), {"customer", "invoice"})
+
+
+def test_a_source_that_is_only_slow_is_polled_while_a_job_runs_there(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    outages.slow_down(f"connection:{to_jira.source_id}")
+    assert outages.take_probe(Hold.objects.all(), at(0)) is not None
+    assert poll_at(clock, 0.5) == 1
 
 
 # --- Failures -----------------------------------------------------------------------------------------------------
