@@ -10,10 +10,10 @@ from audit import ledger
 from audit.ledger import Ask
 from audit.models import SyncJob
 from audit.states import OPEN
-from integrations import registry
+from integrations import oauth, registry
 from integrations.core.events import Event
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, kind_of, record_key
-from integrations.models import Binding, Connection, Route
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, is_of, kind_of, record_key
+from integrations.models import Binding, Connection, Route, ShownCustomer
 
 MOST_ASKS = 200  # in one statement: SQLite takes no more than 1,000 terms
 
@@ -84,6 +84,17 @@ def asks_for(source: Connection, routes: Iterable[Route], kind: str, key: str, *
         asks.append(ask(source, route, kind, key, customer_key=customers[0] if customers else "", **more))
         asks += customers_of(source, route, customers)
     return asks
+
+
+def own(source: Connection, keys: Iterable[str]) -> set[str]:
+    """Return the keys that name records of the source's own business: of another's it could only say that they are not there.
+
+    Which one is its own the connection says, else what it has shown; one statement then. While neither does, all are.
+    """
+    business = registry.SOURCES[source.system].business(oauth.account(source))
+    shown = "" if business else ShownCustomer.objects.filter(source=source).order_by("pk").values_list("key", flat=True).first()
+    business = shown.split(":")[1] if shown else business
+    return {key for key in keys if not business or is_of(business, key)}
 
 
 def _wanted(route: Route, kind: str) -> bool:

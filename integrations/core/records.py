@@ -16,6 +16,11 @@ def record_key(business: str, kind: str, number: str) -> str:
     return f"wave:{business}:{kind}:{number}".lower()
 
 
+def is_of(business: str, key: str) -> bool:
+    """Whether a key names a record of this business."""
+    return key.startswith(f"wave:{business}:".lower())
+
+
 def key_digest(key: str) -> str:
     """Return the 20 hex digits that stand for a key where a label must be short and plain."""
     return hashlib.sha256(key.encode()).hexdigest()[:20]
