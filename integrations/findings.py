@@ -7,7 +7,7 @@ from audit import ledger
 from audit.models import SyncJob
 from audit.states import State
 from integrations import asking, comparing
-from integrations.comparing import Difference, Reason
+from integrations.comparing import Compared, Difference, Reason
 from integrations.models import Finding, Line, Route, Sweep
 
 # Another job would end dead as the last one did, until a mapping or this product is changed: one dead letter a record is enough.
@@ -30,6 +30,16 @@ def store_lines(lines: Iterable[Line]) -> None:
         unique_fields=["sweep", "key"],
         update_fields=["customer_key", "number", "status", "due", "currency", "due_on", "held"],
     )
+
+
+def left_to_jobs(sweep: Sweep, compared: Mapping[str, Compared]) -> int:
+    """Return how many records of a page nobody compared as a job about them waits, once per route. Call before its lines are stored.
+
+    Records come twice at times: those of an earlier page were counted with it.
+    """
+    left = [key for found in compared.values() for key in found.in_hand]
+    passed = set(sweep.lines.filter(key__in=left).values_list("key", flat=True)) if left else set()
+    return sum(key not in passed for key in left)
 
 
 def note(sweep: Sweep, route: Route, kind: str, differences: Sequence[Difference], about: About, *, second_look: bool = False) -> None:

@@ -49,6 +49,7 @@ def figures(sweep: Sweep) -> dict[str, Any]:
         "repairs_because_a_webhook_was_missed": _records(asked.filter(reason__in=UNTOLD)),
         "for_people": _records(found.filter(reason__in=FOR_PEOPLE)),
         "disagreements": sweep.disagreements.filter(agrees=False).order_by().values("customer_key").distinct().count(),
+        "left_to_jobs": sweep.figures.get("left_to_jobs", 0),
         "mixed": sweep.disagreements.filter(mixed=True).order_by().values("customer_key").distinct().count(),
     }
 
@@ -59,7 +60,8 @@ def _records(found: QuerySet[Finding]) -> int:
 
 def agrees(found: Mapping[str, Any]) -> bool:
     """Whether nothing was found and nothing kept it from looking."""
-    return found["state"] == Sweep.State.DONE and not (found["findings"] or found["disagreements"] or found["left_out"])
+    amiss = found["findings"] or found["disagreements"] or found["left_out"] or found["left_to_jobs"]
+    return found["state"] == Sweep.State.DONE and not amiss
 
 
 def in_words(found: Mapping[str, Any]) -> str:
@@ -71,7 +73,13 @@ def in_words(found: Mapping[str, Any]) -> str:
     repairs = f"{found['differing']} to repair" if found["dry_run"] else f"{found['repairs']} sent for repair{missed}"
     money = f"the money of {found['disagreements']} customer{'' if found['disagreements'] == 1 else 's'} differs"
     left = "".join(f"; {slug} was not looked at: {why}" for slug, why in found["left_out"].items())
-    return f"{records}: {repairs}, {money}, {found['mixed']} mixed{left}"
+    waiting = f"; {left_to_jobs(found['left_to_jobs'])}" if found["left_to_jobs"] else ""
+    return f"{records}: {repairs}, {money}, {found['mixed']} mixed{waiting}{left}"
+
+
+def left_to_jobs(count: int) -> str:
+    """Return in words what was not compared as its jobs are yet to run."""
+    return f"{count} record{' was' if count == 1 else 's were'} left to jobs that wait"
 
 
 def _finding(one: Finding, states: Mapping[Any, str]) -> dict[str, Any]:

@@ -243,8 +243,10 @@ def _shown(request: HttpRequest, sweep: Reconcile) -> dict[str, Any]:
     open_ones = set(repairable.filter(pk__in=[one.pk for one in findings]).values_list("pk", flat=True))
     jobs, states = _jobs(findings), repairing.states_of_money(sweep, money)
     may_run = request.user.has_perm(RUN) and sweep.state != Sweep.State.RUNNING
+    figures = report.figures(sweep)
     return {
-        "figures": report.figures(sweep),
+        "figures": figures,
+        "left_to_jobs": report.left_to_jobs(figures["left_to_jobs"]),
         "records": {kind: sweep.figures.get(kind, 0) for kind in (CUSTOMER, INVOICE)},
         "findings": findings,
         "rows": [(one, one.reason in FOR_PEOPLE, _state_of(one, jobs), one.pk in open_ones) for one in findings],

@@ -105,6 +105,21 @@ def test_a_customer_about_whom_a_job_waits_is_left_to_it(ready: Ready, source: C
     assert run(source)["money"] == []
 
 
+@pytest.mark.parametrize("state", ["pending", "blocked"])
+def test_a_route_whose_own_job_waits_hides_the_money_of_no_other(
+    ready: Ready, jira: FakeRemote, to_jira: Route, source: Connection, state: str
+) -> None:
+    wave, zendesk, _ = ready
+    brought(wave, (to_jira, jira))
+    show(zendesk, wave.key("customer", "8"), "owed", "1.00")
+    for remote in (zendesk, jira):
+        show(remote, wave.key("invoice", "3"), "due", "1.00")
+    job_of(to_jira, 3, key=wave.key("invoice", "3"), customer_key=wave.key("customer", "8"), state=state)
+    told = run(source)
+    assert money(told) == [("Customer 8", "EUR", False, "100.00", "100.00", "1.00", "1.00")]
+    assert (told["money"][0]["held"].keys(), told["money"][0]["invoices"]) == ({"wave-to-zendesk"}, [wave.key("invoice", "3")])
+
+
 def test_mixed_currencies_are_listed_and_compared_invoice_by_invoice(ready: Ready, source: Connection) -> None:
     wave, zendesk, route = ready
     dollars = Money(Decimal("50.00"), "USD")

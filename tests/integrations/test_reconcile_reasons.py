@@ -12,7 +12,7 @@ from audit.states import State
 from integrations import pausing, report
 from integrations.models import Binding, Connection, FieldMapping, Route
 from tests.admin.people import job_of
-from tests.fakes import FakeRemote, FakeWave
+from tests.fakes import FakeRemote, FakeWave, euro
 from tests.integrations.reconciling import LATER, brought, found, run, work
 
 pytestmark = pytest.mark.django_db
@@ -185,6 +185,28 @@ def test_what_a_job_is_about_to_bring_is_left_out(ready: Ready, source: Connecti
     drifted(*ready)
     job_of(route, 1, key=wave.key("invoice", "1"), state=state)
     assert run(source)["findings"] == []
+
+
+def test_what_was_left_to_jobs_is_counted_once_a_route_and_does_not_agree(ready: Ready, source: Connection) -> None:
+    wave, _, route = ready
+    wave.page_size = 1  # records come twice then
+    wave.put_invoice("3", modified_at=LATER)
+    job_of(route, 1, key=wave.key("invoice", "1"), state=State.BLOCKED)
+    job_of(route, 7, kind="customer", key=wave.key("customer", "7"), state=State.PENDING)
+    told = run(source)
+    assert (told["left_to_jobs"], [one["title"] for one in told["findings"]], report.agrees(told)) == (2, ["INV-3"], False)
+    assert "; 2 records were left to jobs that wait" in report.in_words(told)
+    SyncJob.objects.all().delete()
+    wave.invoices.pop("3")
+    wave.put_customer("7", outstanding=euro("200.00"))
+    told = run(source)
+    assert (told["left_to_jobs"], report.agrees(told), "left to jobs" in report.in_words(told)) == (0, True, False)
+
+
+def test_a_customer_whose_invoice_a_job_brings_counts_as_left_as_the_sums_were(ready: Ready, source: Connection) -> None:
+    wave, _, route = ready
+    job_of(route, 1, key=wave.key("invoice", "1"), customer_key=wave.key("customer", "7"), state=State.PENDING)
+    assert run(source)["left_to_jobs"] == 2
 
 
 def test_what_was_written_after_the_page_was_read_is_left_out(ready: Ready, source: Connection) -> None:

@@ -57,6 +57,7 @@ def test_the_whole_report(sweep: Sweep, to_zendesk: Route) -> None:
         "repairs_because_a_webhook_was_missed": 0,
         "for_people": 0,
         "disagreements": 1,
+        "left_to_jobs": 0,
         "mixed": 0,
         "findings": [
             {
