@@ -52,6 +52,14 @@ def missed(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
     wave.put_invoice("2", due="40.00", modified_at=LATER)
 
 
+def payment_swapped(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.put_invoice("1", payments={"6": "10.00"}, modified_at=LATER)
+
+
+def paid_unnoticed(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.put_invoice("2", paid=euro("10.00"), payments={"6": "10.00"}, modified_at=LATER)
+
+
 def unbound(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
     wave.put_invoice("3", due="0.00")
 
@@ -96,6 +104,8 @@ def unreadable(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
 
 CHANGES = {
     missed: [("Customer 7", "missed", ("owed",)), ("INV-2", "missed", ("due",))],
+    payment_swapped: [("INV-1", "missed", ())],
+    paid_unnoticed: [("INV-2", "missed", ())],
     unbound: [("INV-3", "unbound", ())],
     aged: [("Customer 7", "aged", ("tier",))],
     drifted: [("INV-1", "drifted", ("status",))],
@@ -121,12 +131,29 @@ def test_each_reason_is_told_with_the_fields_and_mended_by_a_job(
     assert (told["repairs"], told["for_people"]) == (SyncJob.objects.count(), sum(one[1] in by_people for one in expected))
 
 
-@pytest.mark.parametrize("change", [missed, unbound, aged, drifted, payment_absent, unfinished], ids=lambda one: one.__name__)
+MENDED = [missed, payment_swapped, paid_unnoticed, unbound, aged, drifted, payment_absent, unfinished]
+
+
+@pytest.mark.parametrize("change", MENDED, ids=lambda one: one.__name__)
 def test_after_the_repairs_the_next_reconcile_finds_nothing(ready: Ready, source: Connection, change: Callable[..., None]) -> None:
     change(*ready)
     run(source)
     work()
     assert report.agrees(told := run(source)), told
+
+
+def test_a_payment_that_was_swapped_for_another_unnoticed_is_taken_away_and_the_new_one_brought(ready: Ready, source: Connection) -> None:
+    wave, zendesk, _ = ready
+    payment_swapped(*ready)
+    run(source)
+    work()
+    assert [item.key for item in zendesk.objects.values() if item.kind == "payment"] == [wave.key("payment", "6")]
+    assert [write.kind for write in zendesk.writes] == ["payment"], "nothing else has changed"
+
+
+def test_a_change_of_an_invoice_without_money_that_leaves_all_fields_as_they_were_costs_no_read(ready: Ready, source: Connection) -> None:
+    ready[0].put_invoice("2", modified_at=LATER)
+    assert run(source)["findings"] == []
 
 
 def test_only_what_no_event_told_counts_as_a_missed_webhook(ready: Ready, source: Connection) -> None:
