@@ -48,6 +48,11 @@ class Difference:
         if Reason.AGED in self.reasons:
             self.add(Reason.MISSED, self.reasons.pop(Reason.AGED))
 
+    def explain(self) -> None:
+        """Say that we were told, and that its job ended dead."""
+        for reason in self.reasons.keys() & set(UNTOLD):
+            self.add(Reason.REFUSED, self.reasons.pop(reason))
+
     def add(self, reason: Reason, names: Iterable[str] = ()) -> None:
         """Note one more reason."""
         self.reasons.setdefault(reason, set()).update(names)

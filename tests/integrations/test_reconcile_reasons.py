@@ -10,9 +10,10 @@ from django.utils import timezone
 from audit.models import SyncJob
 from audit.states import State
 from integrations import pausing, report
-from integrations.models import Binding, Connection, FieldMapping, Route
+from integrations.core.errors import Rejected
+from integrations.models import Binding, Connection, FieldMapping, Finding, Route
 from tests.admin.people import job_of
-from tests.fakes import FakeRemote, FakeWave, euro
+from tests.fakes import Fault, FakeRemote, FakeWave, euro
 from tests.integrations.reconciling import LATER, brought, found, run, work
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +63,11 @@ def paid_unnoticed(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
 
 def unbound(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
     wave.put_invoice("3", due="0.00")
+
+
+def deleted(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    del wave.invoices["2"]
+    wave.put_invoice("1", payments={"5": "10.00"})
 
 
 def aged(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
@@ -272,6 +278,50 @@ def test_what_ended_dead_for_its_mapping_or_form_makes_no_dead_letter_a_day(
     job_of(route, 7, kind="customer", key=wave.key("customer", "7"), state=State.DEAD)
     told = run(source)
     assert ([bool(one["job"]) for one in told["findings"]], SyncJob.objects.count()) == ([False], 1)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("change", [missed, unbound, deleted], ids=lambda one: one.__name__)
+def test_what_was_refused_before_is_no_missed_webhook_and_is_asked_for_again(
+    ready: Ready, source: Connection, change: Callable[..., None], dry_run: bool
+) -> None:
+    wave, _, route = ready
+    change(*ready)
+    about = wave.key("invoice", "3" if change is unbound else "2")
+    dead = job_of(route, 1, key=about, state=State.DEAD)
+    told = run(source, dry_run=dry_run)
+    [one] = [one for one in told["findings"] if one["kind"] == "invoice"]
+    assert (one["reason"], one["means"], bool(one["job"])) == ("refused", "failed before: see the dead letter", not dry_run)
+    assert told["repairs_because_a_webhook_was_missed"] == 0
+    assert SyncJob.objects.filter(key=about).exclude(pk=dead.pk).count() == (not dry_run)
+
+
+@pytest.mark.parametrize("about", ["another route", "resolved"])
+def test_a_dead_letter_of_another_route_or_one_that_is_resolved_explains_nothing(
+    ready: Ready, jira: FakeRemote, to_jira: Route, source: Connection, about: str
+) -> None:
+    wave, _, route = ready
+    missed(*ready)
+    healed = job_of(route, 1, state=State.SUCCEEDED)
+    values = {"resolved_by": healed} if about == "resolved" else {}
+    job_of(route if values else to_jira, 2, key=wave.key("invoice", "2"), state=State.DEAD, **values)
+    told = found(run(source, route=route))
+    assert ("zendesk", "INV-2", "missed", ("due",)) in told
+
+
+def test_what_is_refused_each_day_is_one_dead_letter(ready: Ready, source: Connection) -> None:
+    wave, zendesk, _ = ready
+    missed(*ready)
+    for _ in range(3):
+        zendesk.faults = [Fault(Rejected("PUT /record: 422", code="refused"), kind="record")]
+        run(source)
+        work()
+    left = SyncJob.objects.filter(key=wave.key("invoice", "2"), state=State.DEAD, resolved_by=None)
+    assert (left.count(), SyncJob.objects.filter(state=State.DEAD).count()) == (1, 3)
+    assert [one.reason for one in Finding.objects.filter(key=wave.key("invoice", "2")).order_by("pk")] == ["missed", "refused", "refused"]
+    run(source)
+    work()
+    assert (left.exists(), report.agrees(run(source))) == (False, True)
 
 
 # --- Routes ----------------------------------------------------------------------------------------------------------
