@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
@@ -14,6 +15,7 @@ from integrations.core.balance import is_open
 from integrations.core.ports import Source
 from integrations.core.records import INVOICE, READ_MOST, Asked, Customer, Invoice, Money, OpenInvoice, Snapshot, number_of
 from integrations.models import Disagreement, Line, Route, Sweep
+from integrations.patience import patiently
 
 
 def line_of(sweep: Sweep, invoice: Invoice, **more: Any) -> Line:
@@ -96,7 +98,7 @@ def _moved(reader: Source, suspects: Sequence[Customer], lines: Mapping[str, Seq
     for start in range(0, len(suspects), READ_MOST):
         part = suspects[start : start + READ_MOST]
         asked = [Asked(customer=number_of(one.key)) for one in part]
-        for one, seen in zip(part, reader.read_many(asked), strict=True):
+        for one, seen in zip(part, patiently(partial(reader.read_many, asked)), strict=True):
             if not isinstance(seen, Snapshot) or not _same(one, lines.get(one.key, ()), seen):
                 moved.add(one.key)
     return moved

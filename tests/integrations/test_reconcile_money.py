@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from audit.models import SyncJob
 from integrations import repairing, report
+from integrations.core.errors import Transient
 from integrations.core.records import Money
 from integrations.models import Connection, Disagreement, Route
 from tests.admin.people import job_of
@@ -85,6 +87,15 @@ def test_where_wave_disagrees_with_itself_it_is_listed_once_a_second_read_confir
     told = run(source)
     assert [(one["title"], one["outstanding"], one["open_sum"]) for one in told["money"]] == [("Customer 8", "100.01", "100.00")]
     assert wave.batches == [[("", "8")]], "only who differs is read again"
+
+
+def test_a_second_read_waits_for_a_free_slot(ready: Ready, source: Connection) -> None:
+    wave = ready[0]
+    disagree(wave)
+    wave.failures = [Transient("no slot is free", code="limit", not_before=timezone.now(), counted=False, unsent=True)]
+    told = run(source)
+    assert (told["state"], [one["title"] for one in told["money"]]) == ("done", ["Customer 8"])
+    assert [kind for kind, _, _ in wave.pages] == ["sweep invoice", "sweep customer"], "no page is asked for again"
 
 
 def test_money_that_moved_between_two_pages_is_not_listed(ready: Ready, source: Connection) -> None:
