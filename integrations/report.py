@@ -5,20 +5,24 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from audit.models import SyncJob
+from audit.states import State
 from integrations.comparing import FOR_PEOPLE, UNTOLD
 from integrations.core.records import CUSTOMER, INVOICE
 from integrations.models import Disagreement, Finding, Sweep
 
 HEADER = ("what", "route", "kind", "key", "title", "reason", "fields", "currency", "outstanding", "open invoices", "shown", "repair")
+STILL_THERE = ("created", "updated", "unchanged")  # what a second look ends as where it finds the record
 FORMULAS = tuple("=+-@") + tuple("\uff1d\uff0b\uff0d\uff20")  # their full-width forms are taken for formulas, too
 
 
 def report(sweep: Sweep) -> dict[str, Any]:
     """Return the whole report of a reconcile; amounts are texts in major units, times ISO 8601."""
-    states = dict(SyncJob.objects.filter(pk__in=sweep.findings.exclude(job_id=None).values("job_id")).values_list("pk", "state"))
+    jobs = {
+        job.pk: job for job in SyncJob.objects.filter(pk__in=sweep.findings.exclude(job_id=None).values("job_id")).only("state", "result")
+    }
     return {
         "id": sweep.pk,
         "source": sweep.source.slug,
@@ -33,7 +37,7 @@ def report(sweep: Sweep) -> dict[str, Any]:
         "ended": sweep.ended_at.isoformat() if sweep.ended_at else None,
         "records": {kind: sweep.figures.get(kind, 0) for kind in (CUSTOMER, INVOICE)},
         **figures(sweep),
-        "findings": [_finding(one, states) for one in sweep.findings.select_related("route")],
+        "findings": [_finding(one, jobs.get(one.job_id)) for one in sweep.findings.select_related("route")],
         "money": [_money(one) for one in sweep.disagreements.all()],
     }
 
@@ -42,11 +46,13 @@ def figures(sweep: Sweep) -> dict[str, Any]:
     """Return the report's counts: a record counts once per route, however many reasons it has."""
     found = sweep.findings.order_by()
     asked = found.exclude(job_id=None)
+    there = SyncJob.objects.filter(pk=OuterRef("job_id"), state=State.SUCCEEDED, result__in=STILL_THERE)
+    untold = asked.filter(reason__in=UNTOLD).exclude(Exists(there), reason=Finding.Reason.DELETED)
     return {
         "by_reason": dict(found.values_list("reason").annotate(Count("pk")).order_by("reason")),
         "differing": _records(found),
         "repairs": _records(asked),
-        "repairs_because_a_webhook_was_missed": _records(asked.filter(reason__in=UNTOLD)),
+        "repairs_because_a_webhook_was_missed": _records(untold),
         "for_people": _records(found.filter(reason__in=FOR_PEOPLE)),
         "disagreements": sweep.disagreements.filter(agrees=False).order_by().values("customer_key").distinct().count(),
         "left_to_jobs": sweep.figures.get("left_to_jobs", 0),
@@ -82,17 +88,24 @@ def left_to_jobs(count: int) -> str:
     return f"{count} record{' was' if count == 1 else 's were'} left to jobs that wait"
 
 
-def _finding(one: Finding, states: Mapping[Any, str]) -> dict[str, Any]:
+def means(one: Finding, job: SyncJob | None) -> str:
+    """Return in words what was found, with what its job has found out since."""
+    if one.reason == Finding.Reason.DELETED and job is not None and job.state == State.SUCCEEDED and job.result in STILL_THERE:
+        return "not in Wave's lists, but still there"
+    return one.get_reason_display()
+
+
+def _finding(one: Finding, job: SyncJob | None) -> dict[str, Any]:
     return {
         "route": one.route.slug,
         "kind": one.kind,
         "key": one.key,
         "title": one.title,
         "reason": one.reason,
-        "means": one.get_reason_display(),
+        "means": means(one, job),
         "fields": one.fields,
         "job": str(one.job_id) if one.job_id else None,
-        "repair": states.get(one.job_id, ""),
+        "repair": job.state if job else "",
     }
 
 

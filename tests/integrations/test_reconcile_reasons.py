@@ -13,8 +13,8 @@ from integrations import pausing, report
 from integrations.core.errors import Rejected
 from integrations.models import Binding, Connection, FieldMapping, Finding, Route
 from tests.admin.people import job_of
-from tests.fakes import Fault, FakeRemote, FakeWave, euro
-from tests.integrations.reconciling import LATER, brought, found, run, work
+from tests.fakes import FakeRemote, FakeWave, Fault, euro
+from tests.integrations.reconciling import LATER, begun, brought, found, run, turned, work
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[FakeWave, FakeRemote, Route]
@@ -192,10 +192,15 @@ def test_a_deletion_is_carried_out_once_after_a_read_by_id(ready: Ready, source:
 def test_what_only_left_the_list_stays_as_it_is(ready: Ready, source: Connection) -> None:
     wave, zendesk, _ = ready
     hidden = wave.invoices.pop("1")
-    run(source)
+    sweep = turned(begun(source))
+    told = [one for one in report.report(sweep)["findings"] if one["reason"] == "deleted"]
+    assert ([one["means"] for one in told], report.figures(sweep)["repairs_because_a_webhook_was_missed"]) == (["deleted in Wave"], 1)
     wave.invoices["1"] = hidden
     work()
     assert zendesk.objects[remote_of(zendesk, wave)].fields["status"] == "SENT"
+    told = [one for one in report.report(sweep)["findings"] if one["reason"] == "deleted"]
+    assert [(one["means"], one["repair"]) for one in told] == [("not in Wave's lists, but still there", "succeeded")]
+    assert report.figures(sweep)["repairs_because_a_webhook_was_missed"] == 0
 
 
 def test_a_route_without_customers_is_not_asked_to_delete_the_organization_that_an_invoice_made(
