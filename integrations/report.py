@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from integrations.models import Disagreement, Finding, Sweep
 HEADER = ("what", "route", "kind", "key", "title", "reason", "fields", "currency", "outstanding", "open invoices", "shown", "repair")
 STILL_THERE = ("created", "updated", "unchanged")  # what a second look ends as where it finds the record
 FORMULAS = tuple("=+-@") + tuple("\uff1d\uff0b\uff0d\uff20")  # their full-width forms are taken for formulas, too
+SPLIT = re.compile(rf"""(;["\s]*)(?=[{re.escape("".join(FORMULAS))}])""")
 
 
 def report(sweep: Sweep) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _money(one: Disagreement) -> dict[str, Any]:
 def as_csv(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return reports as one table, a line per finding and per customer and currency where the money differs or is mixed."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow(HEADER)
     for found in reports:
         writer.writerows(_rows(found))
@@ -142,5 +144,9 @@ def _word(one: Mapping[str, Any]) -> str:
 
 
 def _plain(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula. https://owasp.org/www-community/attacks/CSV_Injection"""
+    """Return a cell that no spreadsheet takes for a formula. https://owasp.org/www-community/attacks/CSV_Injection
+
+    One that splits at semicolons does so in the midst of our cells too, for it takes our quotes for text after the first.
+    """
+    cell = SPLIT.sub(r"\1'", cell)
     return f"'{cell}" if cell.lstrip()[:1] in FORMULAS or cell[:1] in ("\t", "\r", "\n") else cell
