@@ -211,7 +211,7 @@ def _is_newer(row: Binding, document: Document, read_at: datetime) -> bool:
 
 
 def _judge(look: _Look, found: Difference, document: Document, row: Binding | None) -> None:
-    if document.key in look.held_back and _is_facet(document):
+    if document.key in look.held_back and _is_facet(document) and _was_withheld(look, document):
         return
     resolved = None if row is None else _resolved(look, document)
     if row is None or resolved is None:
@@ -222,6 +222,12 @@ def _judge(look: _Look, found: Difference, document: Document, row: Binding | No
         found.add(Reason.UNFINISHED)
     else:
         _judge_bound(look, found, resolved, row)
+
+
+def _was_withheld(look: _Look, document: Document) -> bool:
+    """Whether this very state could not be reached; where another one is mapped by now, that is tried."""
+    whole = look.known.get((document.parent.kind, document.parent.key)) if document.parent else None
+    return whole is not None and bindings.withheld(whole, document.kind) == converge.digests(document, whole.remote_id)
 
 
 def _is_facet(document: Document) -> bool:

@@ -22,7 +22,7 @@ SPLIT = re.compile(rf"""(;["\s]*)(?=[{re.escape("".join(FORMULAS))}])""")
 
 def report(sweep: Sweep) -> dict[str, Any]:
     """Return the whole report of a reconcile; amounts are texts in major units, times ISO 8601."""
-    jobs = {
+    jobs: dict[Any, SyncJob] = {
         job.pk: job for job in SyncJob.objects.filter(pk__in=sweep.findings.exclude(job_id=None).values("job_id")).only("state", "result")
     }
     return {

@@ -265,15 +265,6 @@ def test_what_was_written_from_a_newer_state_is_left_out(ready: Ready, source: C
     assert run(source)["findings"] == []
 
 
-def test_a_status_that_cannot_be_mapped_is_not_asked_for_every_day(
-    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
-) -> None:
-    wave.put_invoice("1")
-    brought(wave, (to_jira, jira))
-    job_of(to_jira, 1, key=wave.key("invoice", "1"), state=State.SUCCEEDED, notes=["status_unmapped"])
-    assert run(source)["findings"] == []
-
-
 @pytest.mark.parametrize("change", [unmappable, unreadable], ids=lambda one: one.__name__)
 def test_what_ended_dead_for_its_mapping_or_form_makes_no_dead_letter_a_day(
     ready: Ready, source: Connection, change: Callable[..., None]
