@@ -405,7 +405,7 @@ def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | No
         if not _standing(attempt).update(**{name: getattr(job, name) for name in MOVED}):
             return None
         _close(attempt, outcome, message=message, now=now)
-        if job.state == State.SUCCEEDED:
+        if job.state == State.SUCCEEDED or outcome.ending in (Ending.REJECTED, Ending.UNMAPPABLE):
             _resolve(job)
         if waiting is not None:
             _hand_on(job, waiting)
@@ -437,9 +437,9 @@ def _close(attempt: Attempt, outcome: Outcome, *, message: str, now: datetime) -
 
 
 def _resolve(job: SyncJob) -> None:
-    """Any success settles the dead letters of the same record and route."""
+    """Any success settles the dead letters of the same record and route, and so does a newer refusal: one says it for all."""
     dead = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state=State.DEAD, resolved_by=None)
-    dead.update(resolved_by=job)
+    dead.exclude(pk=job.pk).update(resolved_by=job)
 
 
 def _hand_on(job: SyncJob, waiting: SyncJob) -> None:

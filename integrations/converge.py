@@ -313,6 +313,9 @@ def _write(arrival: Arrival, document: Document, row: Binding | None, changed: f
     if written.withheld:
         bindings.abandon(begun)
         arrival.notes += written.notes
+        whole = arrival.known.get((document.parent.kind, document.parent.key)) if document.parent else None
+        if whole is not None and whole.key == document.key:
+            bindings.note_withheld(whole, document.kind, wanted)
         return
     before = begun.row.remote_id
     bindings.done(begun.row, document, written, wanted, arrival.writer)

@@ -192,13 +192,15 @@ def _blame(this: Pass, keys: Iterable[str], compared: Mapping[str, Compared]) ->
 def _store(this: Pass, kind: str, turned: Turned[Any], compared: Mapping[str, Compared], lines: Iterable[Line], about: About) -> None:
     """Store a page's lines and findings and ask for the jobs that mend; call inside a transaction."""
     page = turned.page
+    left = findings.left_to_jobs(this.sweep, compared)
     findings.store_lines(lines)
     unreadable = [Difference(key, {Finding.Reason.UNREADABLE: set()}) for key in page.unreadable if key]
     for view in this.views:
         found = compared.get(view.route.slug)
         if found is not None:
             findings.note(this.sweep, view.route, kind, [*found.differences, *unreadable], about)
-    figures = {**this.sweep.figures, "pages": this.sweep.figures.get("pages", 0) + 1}
+    counted = {"pages": 1, "left_to_jobs": left}
+    figures = {**this.sweep.figures, **{name: this.sweep.figures.get(name, 0) + count for name, count in counted.items()}}
     zone = {"today": page.today, "zone": page.business.timezone[:64]}
     sweeping.keep(this.sweep, reached=turned.reached, figures=figures, **zone)
 

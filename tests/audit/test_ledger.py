@@ -302,6 +302,20 @@ def test_any_success_resolves_the_dead_letters_of_the_same_record_and_route() ->
     assert fresh(elsewhere).resolved_by_id is None
 
 
+def test_a_refusal_takes_the_place_of_the_dead_letters_before_it(clock: time_machine.Traveller, settings: Any) -> None:
+    letters = []
+    for _ in range(2):
+        letters += request(asked())
+        run_once(REFUSED)
+    letters += request(asked())
+    run_once(DOWN)
+    clock.shift(settings.JOB_GIVE_UP)
+    run_once(DOWN)
+    first, second, gave_up = (fresh(letter) for letter in letters)
+    assert (first.state, first.resolved_by_id, second.resolved_by_id) == (State.DEAD, second.pk, None)
+    assert (gave_up.state, gave_up.resolved_by_id) == (State.DEAD, None), "what gave up was not refused: it says nothing of the others"
+
+
 def test_a_job_that_fails_while_a_newer_one_waits_is_superseded_and_hands_its_tries_on(clock: time_machine.Traveller) -> None:
     [job] = request(asked(force=True))
     run_once(DOWN)

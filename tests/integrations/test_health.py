@@ -260,6 +260,12 @@ def test_the_last_reconcile_and_whether_it_agreed() -> None:
     assert told(route) == (Level.WARNING, "30 min ago: the money of 1 customer differed")
 
 
+def test_a_reconcile_that_left_records_to_their_jobs_does_not_say_that_all_agreed() -> None:
+    route = accounts.route()
+    reconciled(route, figures={"left_to_jobs": 1})
+    assert told(route) == (Level.OK, "1 h ago: what was compared agreed, 1 record was left to jobs that wait")
+
+
 def test_a_reconcile_that_failed_left_something_out_or_is_overdue_is_a_warning() -> None:
     route = accounts.route()
     Connection.objects.filter(pk=route.source_id).update(created_at=NOW - timedelta(hours=27))

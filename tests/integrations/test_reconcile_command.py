@@ -16,6 +16,7 @@ from integrations import reconcile
 from integrations.core.errors import Transient
 from integrations.management.commands import reconcile as command
 from integrations.models import Binding, Connection, Route, Sweep
+from tests.admin.people import job_of
 from tests.fakes import FakeRemote, FakeWave
 from tests.integrations.reconciling import begun, brought, work
 
@@ -89,6 +90,14 @@ def test_a_destination_that_could_not_be_looked_at_is_exit_1(ready: FakeRemote, 
     Connection.objects.filter(pk=to_zendesk.destination_id).update(status="needs_reconnect")
     code, told = run()
     assert (code, "wave-to-zendesk was not looked at" in told) == (1, True)
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)], ids=["a run", "a dry run"])
+def test_what_was_left_to_a_job_that_waits_is_exit_1_and_said(ready: FakeRemote, to_zendesk: Route, how: tuple[str, ...]) -> None:
+    job_of(to_zendesk, 1, key=Binding.objects.get(kind="record").key, state="pending")
+    code, told = run(*how)
+    assert (code, told.rstrip().endswith("0 mixed; 1 record was left to jobs that wait")) == (1, True)
+    assert json.loads(run(*how, "--json")[1])["left_to_jobs"] == 1
 
 
 def test_json_is_one_object_a_line_per_account(

@@ -89,8 +89,9 @@ def _carry_on(sweep: Sweep) -> None:
 
 
 def _is_in_order(found: dict[str, Any]) -> bool:
-    """Whether all agreed, or all that differed has its repair and nothing waits for a person."""
-    if found["state"] != Sweep.State.DONE or found["left_out"] or found["disagreements"] or found["for_people"]:
+    """Whether all was looked at and agreed, or all that differed has its repair and nothing waits for a person."""
+    unseen = found["state"] != Sweep.State.DONE or found["left_out"] or found["left_to_jobs"]
+    if unseen or found["disagreements"] or found["for_people"]:
         return False
     return bool(found["differing"] == (0 if found["dry_run"] else found["repairs"]))
 
