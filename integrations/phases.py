@@ -8,8 +8,11 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
-from integrations import accounting, changes, comparing, failing, findings, sweeping, systems
+from audit import outages
+from audit.models import Hold
+from integrations import accounting, breaker, changes, comparing, failing, findings, sweeping, systems
 from integrations.comparing import Compared, Difference, View
 from integrations.core import paging
 from integrations.core.errors import ConnectorError, Transient
@@ -23,6 +26,7 @@ from integrations.patience import patiently
 FIRST = INVOICE
 PHASES = (INVOICE, "gone invoices", CUSTOMER, "gone customers", "")
 GONE_AT_ONCE = 200
+WAITED_FOR = sweeping.PAUSE_AFTER_FAILURE * sweeping.FAILURES_ALLOWED  # the other destinations wait with it
 RECONNECT = "its account needs to be connected again; what waits for it then runs by itself"
 
 
@@ -51,6 +55,7 @@ class Pass:
 
 def step(this: Pass, reader: Source) -> None:
     """Carry the phase on until it ends or the time is used up. Raises ConnectorError, DestinationWaits, LeaseLost."""
+    _heed_holds(this)
     _STEPS[this.sweep.phase](this, reader)
 
 
@@ -75,6 +80,23 @@ def look_at(this: Pass, routes: Iterable[Route]) -> None:
         this.auths[route.pk] = auth
 
 
+def hold_of(connection: Connection) -> Hold | None:
+    """Return what holds an account. A vendor that was down is free to one call once its time has come, which is then the next page."""
+    scope = breaker.scope_of(connection)
+    return None if outages.is_free(scope) else Hold.objects.filter(scope=scope).first()
+
+
+def _heed_holds(this: Pass) -> None:
+    """Call no destination of this phase that is held: wait for it where that is soon over, else leave it out. Raises DestinationWaits."""
+    for view in this.of_kind(this.sweep.phase):  # none in the phases that call none
+        hold = hold_of(view.route.destination)
+        if hold is not None and hold.until is None:
+            _leave_out(this, view.route, RECONNECT)
+        elif hold is not None:
+            told = f"{view.route.destination.slug} is held: {hold.reason}"
+            _wait_or_leave_out(this, view.route, Transient(told, code=hold.reason, not_before=hold.until))
+
+
 def _compare(this: Pass, kind: str, snapshots: Mapping[str, Snapshot], read_at: datetime) -> dict[str, Compared]:
     """Return what each destination's route compares like; one that cannot be looked at is left out, with the reason."""
     found: dict[str, Compared] = {}
@@ -88,10 +110,17 @@ def _compare(this: Pass, kind: str, snapshots: Mapping[str, Snapshot], read_at: 
 
 def _after_failure(this: Pass, route: Route, auth: systems.ConnectionAuth, error: Exception) -> None:
     """Go on without a destination whose account is dead; what may pass is tried again, a few times. Raises DestinationWaits."""
-    known: ConnectorError = failing.stop(route.destination, auth, failing.told(error, str(this.sweep)))
-    if isinstance(known, Transient) and (not known.counted or this.sweep.failures + 1 < sweeping.FAILURES_ALLOWED):
-        raise DestinationWaits(known)
-    _leave_out(this, route, str(known)[:300])
+    _wait_or_leave_out(this, route, failing.stop(route.destination, auth, failing.told(error, str(this.sweep))))
+
+
+def _wait_or_leave_out(this: Pass, route: Route, why: ConnectorError) -> None:
+    if isinstance(why, Transient) and _is_soon_over(why) and (not why.counted or this.sweep.failures + 1 < sweeping.FAILURES_ALLOWED):
+        raise DestinationWaits(why)
+    _leave_out(this, route, str(why)[:300])
+
+
+def _is_soon_over(why: Transient) -> bool:
+    return why.not_before is None or why.not_before <= timezone.now() + WAITED_FOR
 
 
 def _leave_out(this: Pass, route: Route, why: str) -> None:
