@@ -64,7 +64,8 @@ def step(this: Pass, reader: Source) -> None:
 
 def look_at(this: Pass, routes: Iterable[Route]) -> None:
     """Get the destinations ready; one that is set up wrongly, or must be connected again, is left out with the reason."""
-    for route in routes:
+    # In the order in which all ask for jobs: a page asks for those of all views in one transaction.
+    for route in sorted(routes, key=lambda one: one.pk):
         if route.slug in this.sweep.left_out:
             continue
         if route.destination.status == Connection.Status.NEEDS_RECONNECT:

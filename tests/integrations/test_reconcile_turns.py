@@ -1,19 +1,22 @@
 """A reconcile goes on in turns: through failures, crashes and two workers at once; a new one each day."""
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audit import outages
+from audit import ledger, outages
 from audit.models import Hold, SyncJob
-from integrations import phases, reconcile, report, sweeping, tasks
+from integrations import asking, findings, phases, reconcile, report, sweeping, tasks
 from integrations.core.errors import Disconnected, Rejected, Transient
 from integrations.core.paging import BEGINNING
 from integrations.models import Connection, Line, Route, Sweep
@@ -286,6 +289,52 @@ def test_of_two_workers_at_once_one_carries_it_on(five: FakeWave, source: Connec
     five.after_page = lambda: answers.append(reconcile.carry_on(Sweep.objects.get(pk=sweep.pk), deadline=FAR))
     turned(sweep)
     assert (set(answers), sweep.state) == ({False}, "done")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("phase", ["invoice", "gone invoices"])
+def test_a_delivery_about_a_record_that_is_being_asked_for_waits_and_neither_is_thrown_out(
+    wave: FakeWave,
+    zendesk: FakeRemote,
+    jira: FakeRemote,
+    to_zendesk: Route,
+    to_jira: Route,
+    source: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+) -> None:
+    """On PostgreSQL two transactions that ask for the same jobs in another order would wait for each other."""
+    wave.put_invoice("1")
+    if phase != "invoice":
+        brought(wave, (to_zendesk, zendesk), (to_jira, jira))
+        wave.invoices.clear()
+    told: list[str] = []
+
+    def deliver() -> None:
+        try:
+            with transaction.atomic():
+                ledger.request([asking.ask(source, route, "invoice", wave.key("invoice", "1")) for route in (to_zendesk, to_jira)])
+            told.append("taken")
+        except OperationalError as error:
+            told.append(str(error))
+        finally:
+            connections.close_all()
+
+    threads, ordinary = [threading.Thread(target=deliver)], findings.note
+
+    def note(*given: Any, **more: Any) -> None:
+        ordinary(*given, **more)
+        if not told and not threads[0].ident:
+            threads[0].start()
+            time.sleep(0.5)
+
+    monkeypatch.setattr(findings, "note", note)
+    sweep = begun(source)
+    Sweep.objects.filter(pk=sweep.pk).update(phase=phase)
+    turned(sweep)
+    threads[0].join()
+    assert (told, sweep.state, sweep.failures) == (["taken"], "done", 0)
+    assert SyncJob.objects.filter(kind="invoice").count() == 2
 
 
 def test_a_crash_between_two_pages_is_followed_by_another_worker_once_the_lease_ends(five: FakeWave, source: Connection) -> None:
