@@ -134,7 +134,8 @@ def _leave_out(this: Pass, route: Route, why: str) -> None:
 
 def _turn(this: Pass, ask: Callable[[datetime, int], Swept[Any]], store: Callable[[Turned[Swept[Any]]], None]) -> None:
     """Read and store page by page while there is time; the phase is over when the pages are."""
-    for turned in paging.turn(lambda after, page: patiently(lambda: ask(after, page)), this.sweep.reached or paging.BEGINNING):
+    place, known = sweeping.place_of(this.sweep, paging.BEGINNING), sweeping.known_of(this.sweep, this.sweep.phase)
+    for turned in paging.go_on(lambda after, page: patiently(lambda: ask(after, page)), place, known):
         store(turned)
         if time.monotonic() >= this.deadline:
             return
@@ -153,7 +154,7 @@ def _invoices(this: Pass, reader: Source) -> None:
         snapshots = {one.key: Snapshot(page.business, page.read_at, page.today, invoice=one) for one in page.records}
         compared = _compare(this, INVOICE, snapshots, page.read_at)
         held = {slug: found.amounts for slug, found in compared.items()}
-        lines = [_line(this.sweep, one, held) for one in page.records] + _bare_lines(this, page.unreadable)
+        lines = [_line(this.sweep, one, held) for one in page.records] + _bare_lines(this, turned, page.unreadable)
         about = About({one.key: one.number for one in page.records}, {one.key: one.customer.key for one in page.records})
         with transaction.atomic():
             _store(this, INVOICE, turned, compared, lines, about)
@@ -163,12 +164,14 @@ def _invoices(this: Pass, reader: Source) -> None:
 
 def _line(sweep: Sweep, invoice: Invoice, held: Mapping[str, Mapping[str, Any]]) -> Line:
     shown = {slug: amounts[invoice.key] for slug, amounts in held.items() if invoice.key in amounts}
-    return accounting.line_of(sweep, invoice, held={slug: None if amount is None else str(amount) for slug, amount in shown.items()})
+    texts = {slug: None if amount is None else str(amount) for slug, amount in shown.items()}
+    return accounting.line_of(sweep, invoice, held=texts, modified_at=invoice.modified_at)
 
 
-def _bare_lines(this: Pass, keys: Iterable[str]) -> list[Line]:
+def _bare_lines(this: Pass, turned: Turned[Swept[Any]], keys: Iterable[str]) -> list[Line]:
     """Return what says that these were on a page; one of which not even the id could be read has no key."""
-    return [Line(sweep=this.sweep, key=key) for key in keys if key]
+    times = {one.key: one.modified_at for one in turned.page.records}
+    return [Line(sweep=this.sweep, key=key, modified_at=times.get(key, turned.reached)) for key in keys if key]
 
 
 def _customers(this: Pass, reader: Source) -> None:
@@ -182,7 +185,7 @@ def _customers(this: Pass, reader: Source) -> None:
         _blame(this, keys, compared)
         about = About({one.key: one.name for one in page.records})
         with transaction.atomic():
-            _store(this, CUSTOMER, turned, compared, _bare_lines(this, page.keys), about)
+            _store(this, CUSTOMER, turned, compared, _bare_lines(this, turned, page.keys), about)
             accounting.store(this.sweep, keys, money)
 
     _turn(this, reader.sweep_customers, store)
@@ -230,7 +233,7 @@ def _store(this: Pass, kind: str, turned: Turned[Any], compared: Mapping[str, Co
             findings.note(this.sweep, view.route, kind, [*found.differences, *unreadable], about)
     figures = {**this.sweep.figures, "pages": this.sweep.figures.get("pages", 0) + 1}
     zone = {"today": page.today, "zone": page.business.timezone[:64]}
-    sweeping.keep(this.sweep, reached=turned.reached, figures=figures, **zone)
+    sweeping.keep_page(this.sweep, turned, figures=figures, **zone)
 
 
 # --- What is gone ----------------------------------------------------------------------------------------------------

@@ -155,6 +155,48 @@ def test_a_defect_of_ours_is_a_failure_like_others_and_its_text_stays_out_of_the
     assert "ZeroDivisionError" in caplog.text and "Ada" not in caplog.text
 
 
+# --- More of one moment than a turn can read --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dense(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, apart: timedelta) -> FakeWave:
+    """Twelve invoices of twelve customers that changed within a second, two to a page; one cannot be read."""
+    for number in range(12):
+        at = MODIFIED + number * apart
+        wave.put_customer(str(100 + number), modified_at=at)
+        wave.put_invoice(str(number), customer=str(100 + number), modified_at=at)
+    wave.unreadable = {wave.key("invoice", "7"), wave.key("customer", "107")}
+    wave.page_size = 2
+    return wave
+
+
+def short_of_time(wave: FakeWave, pages: int) -> None:
+    """Let a turn have time for so many pages; the source's own client ends what takes longer."""
+    read: list[int] = []
+
+    def count() -> None:
+        read.append(1)
+        if len(read) % (pages + 1) == 0:
+            raise Transient("the time was used up", code="budget")
+
+    wave.after_page = count
+
+
+@pytest.mark.parametrize("pages", [1, 2, 4])
+@pytest.mark.parametrize("apart", [timedelta(0), timedelta(milliseconds=1)], ids=["same", "close"])
+def test_more_records_of_one_moment_than_a_turn_can_read_are_all_compared(dense: FakeWave, source: Connection, pages: int) -> None:
+    short_of_time(dense, pages)
+    sweep = begun(source)
+    turns = 0
+    while sweep.state == "running" and turns < 100:
+        turned(sweep)
+        turns += 1
+    assert (sweep.state, sweep.failures) == ("done", 0)
+    assert turns <= 4 * len(dense.invoices) // pages
+    unreadable = {"7": "unreadable", "107": "unreadable"}
+    assert dict(reasons(sweep)) == {str(100 * of + number): "unbound" for of in (0, 1) for number in range(12)} | unreadable
+
+
 # --- A destination fails ---------------------------------------------------------------------------------------------
 
 
