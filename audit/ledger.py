@@ -87,7 +87,7 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
     keys, routes = {ask.key for ask in asks}, {ask.route_id for ask in asks}
     found_open = SyncJob.objects.filter(key__in=keys, route_id__in=routes, state__in=OPEN, settled_at=None).order_by()
     standing = {(job.route_id, job.kind, job.key): job for job in found_open}
-    requested = Requested()
+    requested, joined = Requested(), list[tuple[Ask, SyncJob]]()
     for ask, job in zip(asks, made, strict=True):
         found = standing.get(ask.identity)
         if found is None:  # claimed by another worker in between: what it reads is newer than this ask
@@ -95,7 +95,9 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
         requested.jobs.append(found)
         if found.pk != job.pk:
             requested.joined.add(found.pk)
-            _enrich(found, ask, now)
+            joined.append((ask, found))
+    for ask, found in sorted(joined, key=lambda pair: pair[0].identity):  # in the same order
+        _enrich(found, ask, now)
     # Something has happened to records that a batch has left: they do not wait for it.
     left = [job.pk for job in requested.jobs if job.error_code == LEFT and job.not_before is None and job.due_at > now]
     if left:

@@ -34,8 +34,11 @@ def request(asks: Iterable[Ask]) -> int:
 
 def requested(asks: Sequence[Ask]) -> list[SyncJob]:
     """Request each of any number of different jobs and return them in their order; call inside a transaction."""
-    parts = [ledger.request(asks[start : start + MOST_ASKS]) for start in range(0, len(asks), MOST_ASKS)]
-    return [job for part in parts for job in part.jobs]
+    # The parts in one order by all, too: two that ask for the same jobs would else wait for each other.
+    ordered = sorted(asks, key=lambda ask: ask.identity)
+    parts = [ledger.request(ordered[start : start + MOST_ASKS]) for start in range(0, len(ordered), MOST_ASKS)]
+    found = dict(zip((ask.identity for ask in ordered), (job for part in parts for job in part.jobs), strict=True))
+    return [found[ask.identity] for ask in asks]
 
 
 def open_job(route_id: int, kind: str, key: str) -> SyncJob | None:

@@ -28,7 +28,7 @@ def store_lines(lines: Iterable[Line]) -> None:
         {line.key: line for line in lines}.values(),
         update_conflicts=True,
         unique_fields=["sweep", "key"],
-        update_fields=["customer_key", "number", "status", "due", "currency", "due_on", "held"],
+        update_fields=["customer_key", "number", "status", "due", "currency", "due_on", "held", "modified_at"],
     )
 
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from integrations.core.paging import Mark, Place, Turned
 from integrations.models import Connection, Route, Sweep
 
 LEASE = timedelta(seconds=150)  # more than a page may take; renewed with each page that is stored
@@ -93,6 +94,26 @@ def keep(sweep: Sweep, **values: Any) -> None:
         raise LeaseLost
     for name, value in {"failures": 0, **values}.items():
         setattr(sweep, name, value)
+
+
+def place_of(sweep: Sweep, first: datetime) -> Place:
+    """Return where a phase that turns pages goes on, or begins."""
+    number, _, news = sweep.cursor.partition(" ")
+    return Place(sweep.reached, int(number or 1), bool(news)) if sweep.reached else Place(first)
+
+
+def known_of(sweep: Sweep, kind: str) -> set[Mark]:
+    """Return what the lines tell of the moment at which a phase goes on; a key alone stands for what could not be read."""
+    lines = sweep.lines.filter(key__contains=f":{kind}:", modified_at__gte=sweep.reached) if sweep.reached else sweep.lines.none()
+    told = dict(lines.values_list("key", "modified_at"))
+    return {*told.items(), *((key, None) for key in told), ("", None)}
+
+
+def keep_page(sweep: Sweep, turned: Turned[Any], **values: Any) -> None:
+    """Do as `keep`, and store where the next turn goes on: also within a moment that has more records than one can read."""
+    place = turned.place
+    cursor = f"{place.number}{' news' if place.news else ''}" if place.number > 1 else ""
+    keep(sweep, reached=place.after, cursor=cursor, **values)
 
 
 def note(sweep: Sweep, **values: Any) -> None:

@@ -1,11 +1,13 @@
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from audit import holds, ledger, trail
@@ -87,6 +89,16 @@ def test_many_asks_cost_two_statements(django_assert_num_queries: Any) -> None:
 def test_nothing_asked_costs_nothing(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert ledger.request([]).jobs == []
+
+
+def test_joined_jobs_are_changed_in_one_order_however_they_are_asked_for() -> None:
+    """Two requests that change the same jobs would else wait for each other."""
+    asks = [asked("invoice:2", route=2), asked("invoice:1", route=2), asked("invoice:1")]
+    jobs = request(*asks)
+    with CaptureQueriesContext(connection) as captured:
+        assert request(*(replace(ask, force=True) for ask in asks)) == jobs
+    changes = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+    assert [next(job.pk for job in jobs if job.pk.hex in sql.replace("-", "")) for sql in changes] == [job.pk for job in reversed(jobs)]
 
 
 def test_an_ask_while_the_record_runs_makes_a_job_that_waits() -> None:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0010_binding_key_by_route'),
+        ('integrations', '0011_watermark_place'),
     ]
 
     operations = [
