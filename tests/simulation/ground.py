@@ -130,6 +130,8 @@ class Ground:
             self.stage.note("the database is locked")
             raise OperationalError("database is locked")
         result = execute(sql, params, many, context)
+        if outermost and " RETURNING " in sql:
+            _end(context["cursor"])
         if sql.startswith("BEGIN"):
             actor.touched.clear()  # of a transaction that was rolled back
         if sql.startswith(WRITES):
@@ -172,6 +174,12 @@ def prepared_ground() -> Iterator[Ground]:
             mock.patch.object(ledger, "settle", partial(ground.settle, ledger.settle)),
         ):
             yield ground
+
+
+def _end(cursor: Any) -> None:
+    """Bring a statement to its end: SQLite holds the write lock until its rows are fetched, and who sent it may stand still before."""
+    rows = iter(cursor.fetchall())
+    cursor.fetchone = lambda: next(rows, None)
 
 
 class _Mounted:
