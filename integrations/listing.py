@@ -77,9 +77,10 @@ def list_customers(this: Pass) -> bool:
     after = this.sweep.reached or this.since
     for turned in paging.turn(lambda moment, page: patiently(lambda: this.reader.changed_customers(moment, page)), after):
         records = turned.page.records
-        lines = [Line(sweep=this.sweep, key=one.key, kind=CUSTOMER, modified_at=one.modified_at, wanted=True) for one in records]
+        times = {key: turned.reached for key in turned.page.unreadable if key} | {one.key: one.modified_at for one in records}
+        lines = [Line(sweep=this.sweep, key=key, kind=CUSTOMER, modified_at=at, wanted=True) for key, at in times.items()]
         with transaction.atomic():
-            asking.request(dependants.note(this.route.source, records))
+            asking.request(dependants.note(this.route.source, [one for one in records if one.shown]))
             _keep_lines(this, lines, turned.reached)
         if time.monotonic() >= this.deadline:
             return False
