@@ -77,9 +77,10 @@ def list_customers(this: Pass) -> bool:
     place, known = sweeping.place_of(this.sweep, this.since), sweeping.known_of(this.sweep, CUSTOMER)
     for turned in paging.go_on(lambda moment, page: patiently(lambda: this.reader.changed_customers(moment, page)), place, known):
         records = turned.page.records
-        lines = [Line(sweep=this.sweep, key=one.key, kind=CUSTOMER, modified_at=one.modified_at, wanted=True) for one in records]
+        times = {key: turned.reached for key in turned.page.unreadable if key} | {one.key: one.modified_at for one in records}
+        lines = [Line(sweep=this.sweep, key=key, kind=CUSTOMER, modified_at=at, wanted=True) for key, at in times.items()]
         with transaction.atomic():
-            asking.request(dependants.note(this.route.source, records))
+            asking.request(dependants.note(this.route.source, [one for one in records if one.shown]))
             _keep_lines(this, lines, turned)
         if time.monotonic() >= this.deadline:
             return False

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 NEVER = paging.BEGINNING
 OVERLAP = timedelta(minutes=5)
 LEASE = timedelta(minutes=5)  # more than a poll may take; renewed with each page that is stored
+PASSED_OVER = "lines of the list that show no id were passed over; the reconcile looks at them again"
 SLACK = timedelta(seconds=5)  # the minute's tick comes a little early or late
 
 AskPage = Callable[[datetime, int], Listing]
@@ -58,6 +59,7 @@ class Poll:
     row: Watermark
     routes: list[Route]
     list_page: AskPage
+    passed_over: bool = False  # lines that show no id
 
 
 # --- By schedule ---------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ def _read_on(reader: Reader, row: Watermark) -> dict[str, Any]:
     except Exception as error:
         known = failing.told(error, f"the poll of {source.slug}")
         return {"problem": str(known)[:500], **_after_failure(reader, known)}
-    return {"problem": "", "polled_at": timezone.now(), "place": None}
+    return {"problem": PASSED_OVER if this.passed_over else "", "polled_at": timezone.now(), "place": None}
 
 
 def _place(row: Watermark) -> Place:
@@ -203,7 +205,8 @@ def _place(row: Watermark) -> Place:
 
 
 def _known(row: Watermark) -> set[Mark]:
-    return {(key, datetime.fromisoformat(at)) for key, at in row.asked.items()}
+    """Return what was asked for of late; of what cannot be read no time is known."""
+    return {(key, time) for key, at in row.asked.items() for time in (datetime.fromisoformat(at), None)}
 
 
 def _after_failure(reader: Reader, error: ConnectorError) -> dict[str, Any]:
@@ -226,14 +229,22 @@ def _store(this: Poll, turned: Turned[Listing]) -> None:
         row = this.row
         stale = _stale(this, records)
         _move(row, turned, now)
+        odd = _unread(this, turned.page)
         news = [one for one in stale if row.asked.get(one.key) != _stamp(one.modified_at)]
+        news += [one for one in odd if one.key not in row.asked]
         # Within a dense moment all that was seen is told apart from what was not.
-        row.asked = _asked(row, records, records if turned.dense else stale)
+        row.asked = _asked(row, records, [*(records if turned.dense else stale), *odd])
         mine = Watermark.objects.filter(pk=row.pk, lease_owner=row.lease_owner)
         moved = {"reached": row.reached, "moved_at": row.moved_at, "place": row.place, "asked": row.asked}
         if not mine.update(**moved, lease_until=now + LEASE):
             raise LeaseLost
         asking.request([ask for one in news for ask in _asks(this, one)] + _dependants(this, records))
+
+
+def _unread(this: Poll, page: Listing) -> list[Changed]:
+    """Return what could not be read, for its own job says what is wrong with it; note what shows not even an id."""
+    this.passed_over |= "" in page.unreadable
+    return [Changed(key, this.row.reached) for key in page.unreadable if key]
 
 
 def _move(row: Watermark, turned: Turned[Listing], now: datetime) -> None:
@@ -274,4 +285,4 @@ def _asks(this: Poll, one: Changed) -> list[Ask]:
 
 
 def _dependants(this: Poll, records: Iterable[Changed]) -> list[Ask]:
-    return dependants.note(this.source, records) if this.row.kind == CUSTOMER else []
+    return dependants.note(this.source, [one for one in records if one.shown]) if this.row.kind == CUSTOMER else []

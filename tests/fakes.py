@@ -72,7 +72,10 @@ class FakeWave:
             records = [Changed(one.key, one.modified_at, customer=one.customer.key) for one in self.invoices.values()]
         found = sorted((one for one in records if one.modified_at > after), key=lambda one: one.modified_at)
         start = (page - 1) * self.page_size
-        shown = Listing(tuple(found[start : start + self.page_size]), len(found) > start + self.page_size)
+        lines = found[start : start + self.page_size]
+        read = tuple(one for one in lines if one.key not in self.unreadable)
+        odd = tuple(one.key for one in lines if one.key in self.unreadable)
+        shown = Listing(read, len(found) > start + self.page_size, unreadable=odd)
         self.after_page()
         return shown
 

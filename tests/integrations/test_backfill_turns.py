@@ -142,6 +142,12 @@ def test_an_invoice_that_wave_shows_in_another_form_is_left_to_its_own_run(story
     assert [one.job.error_code for one in backfill.failures(sweep, most=10)] == ["unreadable"]
 
 
+def test_a_customer_that_wave_lists_in_another_form_is_brought_all_the_same(story: Route, wave: FakeWave, zendesk: FakeRemote) -> None:
+    wave.unreadable = {next(iter(wave.customers.values())).key}
+    sweep = finished(begun(story))
+    assert (figures(sweep), len(held(zendesk))) == ((10, 10, 0), 8)
+
+
 # --- Beside live events ----------------------------------------------------------------------------------------------
 
 

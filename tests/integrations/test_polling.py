@@ -17,7 +17,8 @@ from audit.states import State
 from integrations import health, pausing, pipeline, polling, tasks
 from integrations.core import paging
 from integrations.core.errors import Disconnected, Rejected, Transient
-from integrations.models import Binding, Connection, FieldMapping, Intake, Route, Watermark
+from integrations.core.records import Changed, Listing
+from integrations.models import Binding, Connection, FieldMapping, Intake, Route, ShownCustomer, Watermark
 from tests.fakes import FakeRemote, FakeWave
 
 Maker = Callable[..., Any]
@@ -359,6 +360,44 @@ def test_a_source_that_is_only_slow_is_polled_while_a_job_runs_there(wave: FakeW
     outages.slow_down(f"connection:{to_jira.source_id}")
     assert outages.take_probe(Hold.objects.all(), at(0)) is not None
     assert poll_at(clock, 0.5) == 1
+
+
+# --- What cannot be read ------------------------------------------------------------------------------------------
+
+
+def test_a_line_that_cannot_be_read_gets_one_job_and_hides_nothing_behind_it(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    wave.put_invoice("2", modified_at=at(2))
+    wave.unreadable = {wave.key("invoice", "1")}
+    for minutes in (3, 5, 7):
+        poll_at(clock, minutes)
+    SyncJob.objects.update(state=State.DEAD)
+    for minutes in (9, 11, 60):
+        poll_at(clock, minutes)
+    assert asked() == [("wave-to-jira", "invoice", "1"), ("wave-to-jira", "invoice", "2")]
+    assert (mark("invoice").problem, mark("invoice").reached) == ("", at(2) - paging.STEP_BACK)
+
+
+def test_a_line_that_shows_no_id_is_told_of(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Listing((Changed(wave.key("invoice", "2"), at(2)),), more=False, unreadable=("",))
+    monkeypatch.setattr(FakeWave, "page", lambda self, kind, after, page: shown if kind == "invoice" else Listing((), more=False))
+    poll_at(clock, 3)
+    assert asked() == [("wave-to-jira", "invoice", "2")]
+    assert (mark("invoice").problem, mark("invoice").polled_at) == (polling.PASSED_OVER, at(3))
+
+
+def test_a_customer_of_whom_only_id_and_time_are_listed_is_not_taken_for_renamed(
+    wave: FakeWave, to_zendesk: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Listing((Changed(wave.key("customer", "7"), at(2)),), more=False)
+    monkeypatch.setattr(FakeWave, "page", lambda self, kind, after, page: shown if kind == "customer" else Listing((), more=False))
+    poll_at(clock, 3)
+    assert asked() == [("wave-to-zendesk", "customer", "7")]
+    assert not ShownCustomer.objects.exists()
 
 
 # --- Failures -----------------------------------------------------------------------------------------------------
