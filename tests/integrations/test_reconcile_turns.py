@@ -412,6 +412,27 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(five: FakeWave, source
     assert SyncJob.objects.count() == 2
 
 
+@pytest.mark.parametrize("when", ["before the turn", "within it"])
+def test_one_whose_route_is_deleted_meanwhile_ends_in_peace(
+    five: FakeWave, source: Connection, to_zendesk: Route, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    sweep = begun(source, route=to_zendesk)
+
+    def delete() -> None:
+        Route.objects.get(pk=to_zendesk.pk).delete()
+
+    if when == "within it":
+        five.after_page = lambda: delete() if len(five.pages) == 2 else None
+    else:
+        delete()
+    assert reconcile.carry_on(sweep, deadline=FAR) == (when == "within it")
+    assert len(five.pages) == (2 if when == "within it" else 0), "nothing more is read"
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    if when == "within it":
+        assert (sweep.state, sweep.problem) == ("cancelled", sweeping.DELETED)
+    assert (Sweep.objects.count(), Line.objects.count()) == (0, 0)
+
+
 def test_a_crash_before_the_very_end_is_ended_by_the_next_turn(five: FakeWave, source: Connection) -> None:
     sweep = begun(source)
     Sweep.objects.filter(pk=sweep.pk).update(phase="")
