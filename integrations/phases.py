@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from audit import outages
@@ -258,7 +258,20 @@ def _unseen(this: Pass, kind: str, views: Iterable[View]) -> QuerySet[Binding]:
     """Return what was bound before the sweep began, is not known to be gone, and was on no page."""
     routes = [view.route.pk for view in views]
     rows = Binding.objects.filter(route__in=routes, gone_at=None, key__contains=f":{kind}:", pk__gt=int(this.sweep.cursor or 0))
-    return rows.filter(written_at__lt=this.sweep.created_at).exclude(key__in=this.sweep.lines.values("key")).order_by("pk")
+    bound = Q(written_at__lt=this.sweep.created_at) | _never_surely_written(this)
+    return rows.filter(bound).exclude(key__in=this.sweep.lines.values("key")).order_by("pk")
+
+
+def _never_surely_written(this: Pass) -> Q:
+    """Choose what creates that gave up may have left, and what was adopted: only of the business whose lists were read.
+
+    In a place that businesses share, another's may have been adopted; a read by id would say that it is not there.
+    """
+    listed = this.sweep.lines.order_by("pk").values_list("key", flat=True).first()
+    if listed is None:
+        return Q(pk__in=[])
+    business = ":".join(listed.split(":")[:2])
+    return Q(Q(begun_at=None) | Q(begun_at__lt=this.sweep.created_at), written_at=None, key__startswith=f"{business}:")
 
 
 def _finish(this: Pass, reader: Source) -> None:

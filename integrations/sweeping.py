@@ -1,7 +1,7 @@
 """Begins, takes and ends sweeps: one worker at a time carries one on, under a lease, and nothing is stored without it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ LEASE = timedelta(seconds=150)  # more than a page may take; renewed with each p
 OPEN = (Sweep.State.RUNNING, Sweep.State.PAUSED)
 FAILURES_ALLOWED = 5  # in a row, of one step
 PAUSE_AFTER_FAILURE = timedelta(minutes=1)
+DELETED = "it was deleted meanwhile, as its route or account was"
 TRIES = 3  # to begin one where another seems to be open
 
 
@@ -79,9 +80,17 @@ def take(sweep: Sweep) -> bool:
     owner = str(uuid.uuid4())
     free = Q(lease_until=None) | Q(lease_until__lte=now)
     taken = Sweep.objects.filter(free, pk=sweep.pk, state=Sweep.State.RUNNING).update(lease_owner=owner, lease_until=now + LEASE)
-    if taken:
-        sweep.refresh_from_db()
-    return bool(taken)
+    return bool(taken) and read_again(sweep)
+
+
+def read_again(sweep: Sweep, fields: Sequence[str] | None = None) -> bool:
+    """Read how it stands now; of one that is not there any more, say that it has ended, and False."""
+    try:
+        sweep.refresh_from_db(fields=fields)
+    except Sweep.DoesNotExist:
+        sweep.state, sweep.problem = Sweep.State.CANCELLED, DELETED
+        return False
+    return True
 
 
 def keep(sweep: Sweep, **values: Any) -> None:
@@ -130,7 +139,7 @@ def give_back(sweep: Sweep, **values: Any) -> None:
     if state is not None:
         mine.filter(state=Sweep.State.RUNNING).update(state=state)
     mine.update(lease_until=None, lease_owner="", **values)
-    sweep.refresh_from_db()
+    read_again(sweep)
 
 
 def end(sweep: Sweep, state: str, **values: Any) -> None:

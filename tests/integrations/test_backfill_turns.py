@@ -435,3 +435,15 @@ def test_more_records_of_one_moment_than_a_turn_can_list_are_all_brought(
     sweep = finished(begun(to_zendesk), most=60)
     assert figures(sweep) == (16, 16, 0)
     assert set(held(zendesk)) == {f"INV-{number}" for number in range(8)}
+
+
+def test_one_whose_route_is_deleted_meanwhile_ends_in_peace(story: Route, wave: FakeWave, caplog: pytest.LogCaptureFixture) -> None:
+    sweep = begun(story)
+
+    def delete() -> None:
+        Route.objects.filter(pk=story.pk).delete()
+
+    wave.after_page = delete
+    assert backfill.carry_on(sweep, deadline=FAR)
+    assert (sweep.state, sweep.problem, len(wave.pages)) == ("cancelled", sweeping.DELETED, 1)
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []

@@ -19,9 +19,9 @@ from audit.models import Hold, SyncJob
 from integrations import asking, findings, phases, reconcile, report, sweeping, tasks
 from integrations.core.errors import Disconnected, Rejected, Transient
 from integrations.core.paging import BEGINNING
-from integrations.models import Connection, Line, Route, Sweep
+from integrations.models import Binding, Connection, Line, Route, Sweep
 from tests.fakes import MODIFIED, FakeRemote, FakeWave
-from tests.integrations.reconciling import FAR, begun, brought, found, reasons, run, turned
+from tests.integrations.reconciling import FAR, begun, brought, found, reasons, run, turned, work
 
 pytestmark = pytest.mark.django_db
 DOWN = Transient("POST /graphql: 503", code="unavailable")
@@ -322,6 +322,38 @@ def test_of_a_destination_that_was_down_one_page_is_the_probe(
     assert Hold.objects.get().probing, "the call was the probe"
 
 
+# --- What is gone ----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_never_surely_written_of_a_record_that_is_gone_is_marked_too(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
+) -> None:
+    """A create that gave up without an answer, and what a backfill has adopted, but not what is another business's."""
+    wave.put_invoice("1")
+    brought(wave, (to_jira, jira))
+    before = timezone.now() - timedelta(days=2)
+    keys = {number: wave.key("invoice", number) for number in ("2", "3")} | {"4": "wave:another:invoice:4"}
+    made = {number: jira.make("record", key, {"number": number, "status": "SENT"}) for number, key in keys.items()}
+    for number, key in keys.items():
+        adopted = {"remote_id": made[number], "state": "in_doubt"} if number in "34" else {"state": "creating", "begun_at": before}
+        Binding.objects.create(route=to_jira, kind="record", key=key, **adopted)
+    told = run(source)
+    assert [(one["key"], one["reason"]) for one in told["findings"]] == [(keys[number], "deleted") for number in ("2", "3")]
+    work()
+    assert [str(row["status"]) for row in jira.holds()["record"]] == ["SENT", "DELETED", "DELETED", "SENT"]
+    assert found(run(source)) == []
+
+
+def test_one_that_is_being_created_while_the_lists_are_read_is_not_taken_for_gone(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
+) -> None:
+    wave.put_invoice("1")
+    brought(wave, (to_jira, jira))
+    sweep = begun(source)
+    Binding.objects.create(route=to_jira, kind="record", key=wave.key("invoice", "2"), state="creating", begun_at=timezone.now())
+    assert (turned(sweep).state, reasons(sweep)) == ("done", [])
+
+
 # --- Workers ---------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +442,27 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(five: FakeWave, source
     turned(sweep)
     assert (sweep.state, sweep.lease_owner, reasons(sweep)) == ("running", "another worker", [("1", "unbound"), ("2", "unbound")])
     assert SyncJob.objects.count() == 2
+
+
+@pytest.mark.parametrize("when", ["before the turn", "within it"])
+def test_one_whose_route_is_deleted_meanwhile_ends_in_peace(
+    five: FakeWave, source: Connection, to_zendesk: Route, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    sweep = begun(source, route=to_zendesk)
+
+    def delete() -> None:
+        Route.objects.get(pk=to_zendesk.pk).delete()
+
+    if when == "within it":
+        five.after_page = lambda: delete() if len(five.pages) == 2 else None
+    else:
+        delete()
+    assert reconcile.carry_on(sweep, deadline=FAR) == (when == "within it")
+    assert len(five.pages) == (2 if when == "within it" else 0), "nothing more is read"
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    if when == "within it":
+        assert (sweep.state, sweep.problem) == ("cancelled", sweeping.DELETED)
+    assert (Sweep.objects.count(), Line.objects.count()) == (0, 0)
 
 
 def test_a_crash_before_the_very_end_is_ended_by_the_next_turn(five: FakeWave, source: Connection) -> None:
