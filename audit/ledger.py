@@ -87,7 +87,7 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
     keys, routes = {ask.key for ask in asks}, {ask.route_id for ask in asks}
     found_open = SyncJob.objects.filter(key__in=keys, route_id__in=routes, state__in=OPEN, settled_at=None).order_by()
     standing = {(job.route_id, job.kind, job.key): job for job in found_open}
-    requested = Requested()
+    requested, joined = Requested(), list[tuple[Ask, SyncJob]]()
     for ask, job in zip(asks, made, strict=True):
         found = standing.get(ask.identity)
         if found is None:  # claimed by another worker in between: what it reads is newer than this ask
@@ -95,7 +95,9 @@ def request(asks: Sequence[Ask], *, now: datetime | None = None) -> Requested:
         requested.jobs.append(found)
         if found.pk != job.pk:
             requested.joined.add(found.pk)
-            _enrich(found, ask, now)
+            joined.append((ask, found))
+    for ask, found in sorted(joined, key=lambda pair: pair[0].identity):  # in the same order
+        _enrich(found, ask, now)
     # Something has happened to records that a batch has left: they do not wait for it.
     left = [job.pk for job in requested.jobs if job.error_code == LEFT and job.not_before is None and job.due_at > now]
     if left:
@@ -405,7 +407,7 @@ def _settle(attempt: Attempt, outcome: Outcome, *, message: str) -> SyncJob | No
         if not _standing(attempt).update(**{name: getattr(job, name) for name in MOVED}):
             return None
         _close(attempt, outcome, message=message, now=now)
-        if job.state == State.SUCCEEDED:
+        if job.state == State.SUCCEEDED or outcome.ending in (Ending.REJECTED, Ending.UNMAPPABLE):
             _resolve(job)
         if waiting is not None:
             _hand_on(job, waiting)
@@ -437,9 +439,9 @@ def _close(attempt: Attempt, outcome: Outcome, *, message: str, now: datetime) -
 
 
 def _resolve(job: SyncJob) -> None:
-    """Any success settles the dead letters of the same record and route."""
+    """Any success settles the dead letters of the same record and route, and so does a newer refusal: one says it for all."""
     dead = SyncJob.objects.filter(route_id=job.route_id, kind=job.kind, key=job.key, state=State.DEAD, resolved_by=None)
-    dead.update(resolved_by=job)
+    dead.exclude(pk=job.pk).update(resolved_by=job)
 
 
 def _hand_on(job: SyncJob, waiting: SyncJob) -> None:

@@ -41,9 +41,6 @@ def enter_exchange(attempts: Sequence[Attempt], *, system: str, method: str, pat
     """Enter a request before it is sent, so that a worker that dies leaves a trace of it."""
     now = timezone.now()
     rows = [Exchange(attempt=attempt, system=system, method=method, path=path[:500], sent_at=now) for attempt in attempts]
-    if len(rows) == 1:  # one statement, without the transaction that a bulk insert opens
-        rows[0].save(force_insert=True)
-        return rows
     return Exchange.objects.bulk_create(rows)
 
 

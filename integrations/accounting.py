@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
@@ -9,11 +10,12 @@ from django.db.models import Q
 from audit.models import SyncJob
 from audit.states import OPEN, State
 from integrations.comparing import Compared
-from integrations.core.agreement import Account, Agreement, Due, Sums, agreements
+from integrations.core.agreement import Account, Agreement, Due, Sums, agreements, without
 from integrations.core.balance import is_open
 from integrations.core.ports import Source
 from integrations.core.records import INVOICE, READ_MOST, Asked, Customer, Invoice, Money, OpenInvoice, Snapshot, number_of
 from integrations.models import Disagreement, Line, Route, Sweep
+from integrations.patience import patiently
 
 
 def line_of(sweep: Sweep, invoice: Invoice, **more: Any) -> Line:
@@ -53,13 +55,16 @@ def disagreements(
     """Return the customers of a page whose money differs somewhere, and those with more than one currency.
 
     Pages are minutes apart: what differs is read again, and what has moved meanwhile is left to its jobs.
+    A route by which something of a customer is yet to come is left out of that customer's account, and noted as in hand.
     """
     busy = _in_hand(sweep.source_id, [one.key for one in customers])
+    for slug, page in compared.items():
+        page.in_hand |= {key for key, slugs in busy.items() if slug in slugs}
     found: dict[str, list[Agreement]] = {}
     for one in customers:
-        account = _account(one, lines.get(one.key, ()), compared, [route.slug for route in routes])
+        account = without(_account(one, lines.get(one.key, ()), compared, [route.slug for route in routes]), busy[one.key])
         listed = [agreement for agreement in agreements(account) if agreement.mixed or not agreement.agrees]
-        if listed and one.key not in busy:
+        if listed:
             found[one.key] = listed
     suspects = [one for one in customers if any(not agreement.agrees for agreement in found.get(one.key, ()))]
     moved = _moved(reader, suspects, lines)
@@ -76,11 +81,15 @@ def _due(line: Line) -> Due:
     return Due(line.key, due_of(line), is_open(OpenInvoice(line.number, line.status, due_of(line), line.due_on)), held)
 
 
-def _in_hand(source_id: int, keys: Sequence[str]) -> set[str]:
-    """Return the customers of whom, or of whose invoices, a job is about to bring something."""
+def _in_hand(source_id: int, keys: Sequence[str]) -> dict[str, set[str]]:
+    """Return, by customer, the routes by which a job is about to bring something of them or of their invoices."""
     about = Q(key__in=keys) | Q(kind=INVOICE, customer_key__in=keys)
     jobs = SyncJob.objects.filter(about, source_id=source_id, state__in=(*OPEN, State.RUNNING))
-    return {key for pair in jobs.values_list("key", "customer_key") for key in pair}
+    found: dict[str, set[str]] = {key: set() for key in keys}
+    for slug, key, customer_key in jobs.values_list("route_slug", "key", "customer_key"):
+        found.get(key, set()).add(slug)
+        found.get(customer_key, set()).add(slug)
+    return found
 
 
 def _moved(reader: Source, suspects: Sequence[Customer], lines: Mapping[str, Sequence[Line]]) -> set[str]:
@@ -89,7 +98,7 @@ def _moved(reader: Source, suspects: Sequence[Customer], lines: Mapping[str, Seq
     for start in range(0, len(suspects), READ_MOST):
         part = suspects[start : start + READ_MOST]
         asked = [Asked(customer=number_of(one.key)) for one in part]
-        for one, seen in zip(part, reader.read_many(asked), strict=True):
+        for one, seen in zip(part, patiently(partial(reader.read_many, asked)), strict=True):
             if not isinstance(seen, Snapshot) or not _same(one, lines.get(one.key, ()), seen):
                 moved.add(one.key)
     return moved

@@ -1,19 +1,21 @@
 """Which jobs a changed record asks for, on which routes."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from audit import ledger
 from audit.ledger import Ask
 from audit.models import SyncJob
 from audit.states import OPEN
-from integrations import registry
+from integrations import oauth, registry
+from integrations.core import context
 from integrations.core.events import Event
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, record_key
-from integrations.models import Binding, Connection, Route
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, is_of, kind_of, record_key
+from integrations.models import Binding, Connection, FieldMapping, Route, ShownCustomer
 
 MOST_ASKS = 200  # in one statement: SQLite takes no more than 1,000 terms
 
@@ -34,8 +36,11 @@ def request(asks: Iterable[Ask]) -> int:
 
 def requested(asks: Sequence[Ask]) -> list[SyncJob]:
     """Request each of any number of different jobs and return them in their order; call inside a transaction."""
-    parts = [ledger.request(asks[start : start + MOST_ASKS]) for start in range(0, len(asks), MOST_ASKS)]
-    return [job for part in parts for job in part.jobs]
+    # The parts in one order by all, too: two that ask for the same jobs would else wait for each other.
+    ordered = sorted(asks, key=lambda ask: ask.identity)
+    parts = [ledger.request(ordered[start : start + MOST_ASKS]) for start in range(0, len(ordered), MOST_ASKS)]
+    found = dict(zip((ask.identity for ask in ordered), (job for part in parts for job in part.jobs), strict=True))
+    return [found[ask.identity] for ask in asks]
 
 
 def open_job(route_id: int, kind: str, key: str) -> SyncJob | None:
@@ -44,14 +49,31 @@ def open_job(route_id: int, kind: str, key: str) -> SyncJob | None:
 
 
 def routes_of(source: Connection, *, invoice_key: str = "") -> QuerySet[Route]:
-    """Return the source's routes with their destination, and where known the customer of the invoice; one statement."""
+    """Return the source's routes with their destination, whether they sum invoices up, and where known the customer of the invoice.
+
+    One statement.
+    """
     # Ordered by what the index of keys gives for nothing: by the model's own order SQLite reads every binding of the route.
     parent = Binding.objects.filter(route=OuterRef("pk"), key=invoice_key).exclude(parent="").order_by("pk").values("parent")[:1]
     return (
         Route.objects.filter(source=source)
         .select_related("destination")
-        .annotate(customer_of_invoice=Coalesce(Subquery(parent), Value("")))
+        .annotate(customer_of_invoice=Coalesce(Subquery(parent), Value("")), shows_account=Exists(_of_account(OuterRef("pk"))))
     )
+
+
+def _of_account(route: Any) -> QuerySet[FieldMapping]:
+    """Return a route's mappings by which customers show what changes with their invoices; a text that only looks so counts too."""
+    names = "|".join(re.escape(name) for name in context.ACCOUNT)
+    return FieldMapping.objects.filter(route=route, kind=CUSTOMER, template__regex=names)
+
+
+def _sums_up(route: Route) -> bool:
+    """Whether what the route writes of a customer changes with the invoices; one statement where the route was read otherwise."""
+    if CUSTOMER not in route.kinds or registry.entry(route.destination.system).system.summarises:
+        return CUSTOMER in route.kinds
+    shows = getattr(route, "shows_account", None)
+    return _of_account(route.pk).exists() if shows is None else bool(shows)
 
 
 def ask(source: Connection, route: Route, kind: str, key: str, **more: Any) -> Ask:
@@ -86,6 +108,17 @@ def asks_for(source: Connection, routes: Iterable[Route], kind: str, key: str, *
     return asks
 
 
+def own(source: Connection, keys: Iterable[str]) -> set[str]:
+    """Return the keys that name records of the source's own business: of another's it could only say that they are not there.
+
+    Which one is its own the connection says, else what it has shown; one statement then. While neither does, all are.
+    """
+    business = registry.SOURCES[source.system].business(oauth.account(source))
+    shown = "" if business else ShownCustomer.objects.filter(source=source).order_by("key").values_list("key", flat=True).first()
+    business = shown.split(":")[1] if shown else business
+    return {key for key in keys if not business or is_of(business, key)}
+
+
 def _wanted(route: Route, kind: str) -> bool:
     """Whether the route's kinds cover the record; a payment is asked for through its invoice."""
     return (INVOICE if kind == PAYMENT else kind) in route.kinds
@@ -111,8 +144,13 @@ def customer_key_of(event: Event, key: str) -> str:
     return record_key(key.split(":")[1], CUSTOMER, event.customer) if event.customer else ""
 
 
+def hanging_on(source: Connection, route: Route, customer_key: str) -> list[Ask]:
+    """Return the jobs of the invoices that are bound under a customer on a route: their documents point at its object."""
+    below = Binding.objects.filter(route=route, parent=customer_key).order_by().values_list("key", flat=True).distinct()
+    return [ask(source, route, INVOICE, key, customer_key=customer_key) for key in below if kind_of(key) == INVOICE]
+
+
 def customers_of(source: Connection, route: Route, keys: Iterable[str]) -> list[Ask]:
     """Return the derived jobs of these customers on a route that sums up invoices; empty keys are passed over."""
-    if CUSTOMER not in route.kinds or not registry.entry(route.destination.system).system.summarises:
-        return []
-    return [ask(source, route, CUSTOMER, key, derived=True) for key in dict.fromkeys(keys) if key]
+    wanted = [key for key in dict.fromkeys(keys) if key]
+    return [ask(source, route, CUSTOMER, key, derived=True) for key in wanted] if wanted and _sums_up(route) else []

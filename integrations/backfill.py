@@ -123,7 +123,9 @@ def carry_on(sweep: Sweep, *, deadline: float) -> bool:
 
 
 def _carry_on(sweep: Sweep, deadline: float) -> dict[str, Any]:
-    route = Route.objects.select_related("source", "destination").get(sweeps=sweep)
+    route = Route.objects.select_related("source", "destination").filter(sweeps=sweep).first()
+    if route is None:  # deleted just now, and the sweep with it
+        return {}
     source_auth, own_auth = systems.ConnectionAuth(route.source), systems.ConnectionAuth(route.destination)
     failed, auth = (route.source, source_auth) if sweep.phase in LISTING else (route.destination, own_auth)
     try:
@@ -135,7 +137,7 @@ def _carry_on(sweep: Sweep, deadline: float) -> dict[str, Any]:
                 return wait
             if _STEPS[sweep.phase](this):
                 _next_phase(this)
-            sweep.refresh_from_db(fields=["state"])  # a person may have paused it
+            sweeping.read_again(sweep, ["state"])  # a person may have paused it
     except sweeping.LeaseLost:
         raise
     except Halted as halt:

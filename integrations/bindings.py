@@ -274,6 +274,17 @@ def _modified(pairs: Iterable[tuple[Binding, Document]]) -> dict[datetime, list[
     return moved
 
 
+def note_withheld(row: Binding, kind: str, digests: Mapping[str, str]) -> None:
+    """Remember which state a part of an object could not be brought to, so that no reconcile asks for the same each day."""
+    row.facts = {**row.facts, "withheld": {**row.facts.get("withheld", {}), kind: dict(digests)}}
+    Binding.objects.filter(pk=row.pk).update(facts=row.facts)
+
+
+def withheld(row: Binding, kind: str) -> Mapping[str, str]:
+    """Return the digests of what a part of an object could not be brought to, empty where there is no such thing."""
+    return dict(row.facts.get("withheld", {}).get(kind, {}))
+
+
 def _settle(row: Binding, state: str) -> None:
     """Set the state, unless the object was put in doubt since its write began: then it stays so."""
     row.state = state if Binding.objects.filter(pk=row.pk, claim=row.claim).update(state=state) else Binding.State.IN_DOUBT
@@ -353,6 +364,11 @@ def lose(row: Binding) -> None:
 def forget(row: Binding) -> None:
     """Remove the memory of an object that is gone."""
     row.delete()
+
+
+def forget_unmade(route_id: int, kind: str, key: str) -> None:
+    """Remove the intent of something that was never made, and has nothing left that it could be made at."""
+    Binding.objects.filter(route_id=route_id, kind=kind, key=key, remote_id="").delete()
 
 
 def forget_unless_written(row: Binding, writer: Writer) -> None:

@@ -1,7 +1,7 @@
 """Brings a backfill's records batch by batch: adopt what is there, claim, read, write in bulk, run what bulk leaves."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -16,7 +16,7 @@ from integrations import accounting, asking, bindings, changes, failing, filling
 from integrations.core import paging
 from integrations.core.documents import Bulk, Carried
 from integrations.core.errors import ConnectorError, Missing, Rejected, Transient
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, READ_MOST, Asked, Business, Customer, Snapshot, number_of
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, READ_MOST, Asked, Business, Customer, Snapshot, is_of, number_of
 from integrations.models import Line
 from integrations.passes import Halted, Pass, SourceFailed
 from integrations.patience import patiently
@@ -60,10 +60,16 @@ def _adopt_page(this: Pass, kind: str) -> None:
         return
     now = {"scan": {"kind": kind, "token": page.next}, "scanned": scanned if page.next else [*scanned, kind]}
     with transaction.atomic():
-        twins = bindings.adopt_many(this.route.pk, kind, page.found)
+        twins = bindings.adopt_many(this.route.pk, kind, _own(this, page.found))
         figures = {**this.sweep.figures, **_left_to_a_person(this, twins)}
         figures["calls"] = figures.get("calls", 0) + this.calls.taken()
         sweeping.keep(this.sweep, options={**options, **now}, figures=figures)
+
+
+def _own(this: Pass, carried: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out what other businesses have in the same place; what was listed says which business is ours."""
+    listed = this.sweep.lines.order_by("pk").values_list("key", flat=True).first()
+    return [pair for pair in carried if listed and is_of(listed.split(":")[1], pair[0])]
 
 
 def _carrying(this: Pass, kind: str, token: str) -> Carried | None:

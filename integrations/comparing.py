@@ -14,7 +14,7 @@ from integrations import bindings, converge
 from integrations.core.documents import Document, Link, Observed
 from integrations.core.errors import Unmappable
 from integrations.core.ports import Destination, Trace
-from integrations.core.records import Snapshot
+from integrations.core.records import PAYMENT, Snapshot
 from integrations.models import Binding, Finding, Route
 
 Reason = Finding.Reason
@@ -48,6 +48,11 @@ class Difference:
         if Reason.AGED in self.reasons:
             self.add(Reason.MISSED, self.reasons.pop(Reason.AGED))
 
+    def explain(self) -> None:
+        """Say that we were told, and that its job ended dead."""
+        for reason in self.reasons.keys() & set(UNTOLD):
+            self.add(Reason.REFUSED, self.reasons.pop(reason))
+
     def add(self, reason: Reason, names: Iterable[str] = ()) -> None:
         """Note one more reason."""
         self.reasons.setdefault(reason, set()).update(names)
@@ -76,6 +81,7 @@ class _Look:
     known: Mapping[Place, Binding]
     children: Mapping[str, list[Binding]]
     held_back: set[str]
+    paid: set[str]
     asked: set[Place] = field(default_factory=set)
     seen: dict[Place, Observed] = field(default_factory=dict)
 
@@ -88,7 +94,7 @@ def compare(view: View, kind: str, snapshots: Mapping[str, Snapshot], read_at: d
     view.adapter.prepare()
     found = Compared(in_hand=_in_hand(view.route, kind, snapshots))
     documents = dict(_documents(view, kind, snapshots, found))
-    look = _look(view, kind, documents)
+    look = _look(view, kind, documents, _paid(view.route, snapshots))
     _observe(look)
     for key, wanted in documents.items():
         found.amounts |= _amount(look, key, wanted)
@@ -117,7 +123,14 @@ def _in_hand(route: Route, kind: str, keys: Iterable[str]) -> set[str]:
     return set(jobs.values_list("key", flat=True))
 
 
-def _look(view: View, kind: str, documents: dict[str, list[Document]]) -> _Look:
+def _paid(route: Route, snapshots: Mapping[str, Snapshot]) -> set[str]:
+    """Return the invoices that have payments as far as a list can tell, where the route brings payments."""
+    if PAYMENT not in route.kinds:
+        return set()
+    return {key for key, snapshot in snapshots.items() if snapshot.invoice is not None and snapshot.invoice.paid.amount}
+
+
+def _look(view: View, kind: str, documents: dict[str, list[Document]], paid: set[str]) -> _Look:
     keys = list(documents)
     named = {link.key for wanted in documents.values() for document in wanted for link in _links(document)}
     rows = Binding.objects.filter(route=view.route, key__in={*keys, *named})
@@ -125,7 +138,8 @@ def _look(view: View, kind: str, documents: dict[str, list[Document]]) -> _Look:
     children: dict[str, list[Binding]] = {}
     for row in below:
         children.setdefault(row.parent, []).append(row)
-    return _Look(view, documents, {(row.kind, row.key): row for row in rows}, children, _held_back(view.route, kind, keys))
+    known = {(row.kind, row.key): row for row in rows}
+    return _Look(view, documents, known, children, _held_back(view.route, kind, keys), paid | children.keys())
 
 
 def _links(document: Document) -> list[Link]:
@@ -197,7 +211,7 @@ def _is_newer(row: Binding, document: Document, read_at: datetime) -> bool:
 
 
 def _judge(look: _Look, found: Difference, document: Document, row: Binding | None) -> None:
-    if document.key in look.held_back and _is_facet(document):
+    if document.key in look.held_back and _is_facet(document) and _was_withheld(look, document):
         return
     resolved = None if row is None else _resolved(look, document)
     if row is None or resolved is None:
@@ -210,6 +224,12 @@ def _judge(look: _Look, found: Difference, document: Document, row: Binding | No
         _judge_bound(look, found, resolved, row)
 
 
+def _was_withheld(look: _Look, document: Document) -> bool:
+    """Whether this very state could not be reached; where another one is mapped by now, that is tried."""
+    whole = look.known.get((document.parent.kind, document.parent.key)) if document.parent else None
+    return whole is not None and bindings.withheld(whole, document.kind) == converge.digests(document, whole.remote_id)
+
+
 def _is_facet(document: Document) -> bool:
     """Whether it is a part of the record's own object, such as an issue's status, and no object of its own."""
     return document.parent is not None and document.parent.key == document.key
@@ -218,8 +238,8 @@ def _is_facet(document: Document) -> bool:
 def _judge_bound(look: _Look, found: Difference, document: Document, row: Binding) -> None:
     parent = look.known.get((document.parent.kind, document.parent.key)) if document.parent else None
     changed = converge.differing(document, row, converge.digests(document, parent.remote_id if parent else ""))
-    if changed:
-        same = row.source_modified_at == document.modified_at
+    same = row.source_modified_at == document.modified_at
+    if changed or (not same and _hides_payments(look, document)):
         found.add(Reason.AGED if same else Reason.MISSED, changed - {converge.PARENT})
     place = (look.view.adapter.observes.get(document.kind, ""), document.key)
     if place not in look.asked:
@@ -232,6 +252,11 @@ def _judge_bound(look: _Look, found: Difference, document: Document, row: Bindin
     elif (drift := look.view.adapter.drift(document, seen) - changed) and row.facts.get("ours", True):
         # What we did not make, such as a user of somebody else's with the customer's address, is left as it is.
         _doubt(found, Reason.DRIFTED, row, drift)
+
+
+def _hides_payments(look: _Look, document: Document) -> bool:
+    """Whether a change of the record may be one of its payments alone: no list shows those, and their sum may be what it was."""
+    return document.key in look.paid and not document.partial and not _is_facet(document)
 
 
 def _judge_child(look: _Look, found: Difference, row: Binding) -> None:

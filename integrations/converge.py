@@ -1,7 +1,6 @@
 """Compare what should be with what was last written, and write only what differs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -21,6 +20,7 @@ CLOCKS_APART = timedelta(minutes=5)
 UNANSWERED = "no_answer"
 PARENT_MISSING = "parent_missing"
 PARENT_REMADE = "parent_remade"
+REMADE = "remade"
 PARENT = "(parent)"  # stands among the digests for the remote object that a document hangs on
 
 
@@ -82,9 +82,12 @@ def bring_deletion(arrival: Arrival) -> Outcome:
 def _mark(arrival: Arrival, document: Document) -> None:
     """Mark an object whose record has ended; one that somebody has deleted needs no mark, and nobody has to decide."""
     row = arrival.known.get((document.kind, document.key))
-    if row is None or row.state != Binding.State.LOST:
-        with suppress(Missing):
-            _converge(arrival, document)
+    if row is not None and row.state == Binding.State.LOST:
+        return
+    try:
+        _converge(arrival, document)
+    except Missing:
+        bindings.forget_unmade(arrival.route.pk, document.kind, document.key)
 
 
 def _end_creates(arrival: Arrival) -> None:
@@ -310,9 +313,15 @@ def _write(arrival: Arrival, document: Document, row: Binding | None, changed: f
     if written.withheld:
         bindings.abandon(begun)
         arrival.notes += written.notes
+        whole = arrival.known.get((document.parent.kind, document.parent.key)) if document.parent else None
+        if whole is not None and whole.key == document.key:
+            bindings.note_withheld(whole, document.kind, wanted)
         return
+    before = begun.row.remote_id
     bindings.done(begun.row, document, written, wanted, arrival.writer)
     arrival.known[(document.kind, document.key)] = begun.row
+    if before not in ("", begun.row.remote_id):
+        arrival.notes.append(REMADE)
     arrival.notes += written.notes
     made = document.key == arrival.writer.job.key and written.created and begun.before != Binding.State.BOUND
     arrival.results.add("created" if made else "updated")

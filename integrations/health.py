@@ -15,7 +15,7 @@ from django.utils import timezone
 from audit import outages
 from audit.models import Hold, SyncJob
 from audit.states import State
-from integrations import oauth, refreshing, registry, remote_webhooks, systems, webhook_secrets
+from integrations import oauth, reconcile, refreshing, registry, remote_webhooks, report, systems, webhook_secrets
 from integrations.models import Connection, Credential, Delivery, Intake, Route, Sweep, Watermark, WebhookSecret
 
 POLL_LATE = timedelta(minutes=10)
@@ -294,10 +294,9 @@ def _reconcile(connection: Connection, now: datetime) -> Iterator[Line]:
 
 def _agreement(done: Sweep, last: str) -> Line:
     differing, money = done.findings.count(), done.disagreements.filter(agrees=False).order_by().values("customer_key").distinct().count()
-    if done.left_out:
-        return Line(
-            "reconcile", Level.WARNING, f"{last}; not looked at: {', '.join(done.left_out)}", "See its report on the page Reconciles."
-        )
+    left_out = reconcile.still_left_out(done)
+    if left_out:
+        return Line("reconcile", Level.WARNING, f"{last}; not looked at: {', '.join(left_out)}", "See its report on the page Reconciles.")
     if money:
         return Line(
             "reconcile",
@@ -305,7 +304,9 @@ def _agreement(done: Sweep, last: str) -> Line:
             f"{last}: the money of {money} customer{'' if money == 1 else 's'} differed",
             "See its report on the page Reconciles.",
         )
-    return Line("reconcile", Level.OK, f"{last}: {f'{differing} findings, repairs asked for' if differing else 'all agreed'}")
+    left = done.figures.get("left_to_jobs", 0)
+    agreed = f"what was compared agreed, {report.left_to_jobs(left)}" if left else "all agreed"
+    return Line("reconcile", Level.OK, f"{last}: {f'{differing} findings, repairs asked for' if differing else agreed}")
 
 
 # --- Its webhook -----------------------------------------------------------------------------------------------------

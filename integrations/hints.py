@@ -153,9 +153,10 @@ def _unknown() -> _Decided:
 
 
 def _bound(connection: Connection, hooks: registry.Hooks, object_id: str) -> list[Binding]:
-    """Return what is bound to a remote object on any of the account's routes."""
+    """Return what is bound to a remote object on any of the account's routes, where the record is of the route's business."""
     rows = Binding.objects.filter(route__destination=connection, remote_id=object_id, kind__in=hooks.kinds)
-    return list(rows.select_related("route__source", "route__destination").order_by("pk"))
+    found = rows.select_related("route__source", "route__destination").order_by("pk")
+    return [row for row in found if asking.own(row.route.source, [row.key])]
 
 
 def _asks(rows: Sequence[Binding]) -> list[Ask]:

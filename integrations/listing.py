@@ -24,8 +24,8 @@ def list_invoices(this: Pass) -> bool:
     """Note what the customers' summaries need, and which invoices are to be brought; False where the time did not suffice."""
     # Summaries tell of all of a customer's invoices, also of those that did not change since.
     first = paging.BEGINNING if CUSTOMER in this.kinds else this.since
-    after = this.sweep.reached or first
-    for turned in paging.turn(lambda moment, page: patiently(lambda: this.reader.sweep_invoices(moment, page)), after):
+    place, known = sweeping.place_of(this.sweep, first), sweeping.known_of(this.sweep, INVOICE)
+    for turned in paging.go_on(lambda moment, page: patiently(lambda: this.reader.sweep_invoices(moment, page)), place, known):
         _store_invoices(this, turned)
         if time.monotonic() >= this.deadline:
             return False
@@ -41,7 +41,7 @@ def _store_invoices(this: Pass, turned: Turned[Swept[Invoice]]) -> None:
         if CUSTOMER in this.kinds:
             # Before the customers are written: their summaries tell of it, and are not to be written twice.
             changes.note_many(this.route.source_id, seen)
-        _keep_lines(this, lines, turned.reached)
+        _keep_lines(this, lines, turned)
 
 
 def _with_payments(this: Pass, invoices: Iterable[Invoice]) -> dict[str, Invoice]:
@@ -74,23 +74,24 @@ def list_customers(this: Pass) -> bool:
     """Note which customers are to be brought; False where the time did not suffice."""
     if CUSTOMER not in this.kinds:
         return True
-    after = this.sweep.reached or this.since
-    for turned in paging.turn(lambda moment, page: patiently(lambda: this.reader.changed_customers(moment, page)), after):
+    place, known = sweeping.place_of(this.sweep, this.since), sweeping.known_of(this.sweep, CUSTOMER)
+    for turned in paging.go_on(lambda moment, page: patiently(lambda: this.reader.changed_customers(moment, page)), place, known):
         records = turned.page.records
-        lines = [Line(sweep=this.sweep, key=one.key, kind=CUSTOMER, modified_at=one.modified_at, wanted=True) for one in records]
+        times = {key: turned.reached for key in turned.page.unreadable if key} | {one.key: one.modified_at for one in records}
+        lines = [Line(sweep=this.sweep, key=key, kind=CUSTOMER, modified_at=at, wanted=True) for key, at in times.items()]
         with transaction.atomic():
-            asking.request(dependants.note(this.route.source, records))
-            _keep_lines(this, lines, turned.reached)
+            asking.request(dependants.note(this.route.source, [one for one in records if one.shown]))
+            _keep_lines(this, lines, turned)
         if time.monotonic() >= this.deadline:
             return False
     return True
 
 
-def _keep_lines(this: Pass, lines: Sequence[Line], reached: datetime) -> None:
+def _keep_lines(this: Pass, lines: Sequence[Line], turned: Turned[Any]) -> None:
     Line.objects.bulk_create(lines, update_conflicts=True, unique_fields=["sweep", "key"], update_fields=NAMES)
     figures = {**this.sweep.figures, "calls": this.sweep.figures.get("calls", 0) + this.calls.taken()}
     figures["listed"] = figures.get("listed", 0) + len(lines)
-    sweeping.keep(this.sweep, reached=reached, figures=figures)
+    sweeping.keep_page(this.sweep, turned, figures=figures)
 
 
 def counted(this: Pass) -> dict[str, Any]:

@@ -286,7 +286,7 @@ def _settle(this: Batch, job: SyncJob, attempt: Attempt, outcome: Outcome, route
         return
     with transaction.atomic():
         if ledger.settle(attempt, outcome) is not None:
-            ledger.request(asks)
+            asking.requested(asks)
             if any(ask.due_at is None for ask in asks):
                 ledger.wake()
 
@@ -295,6 +295,11 @@ def _made_necessary(this: Batch, job: SyncJob, outcome: Outcome, route: Route) -
     if outcome.reason == "not_found_yet":
         due_at = timezone.now() + SECOND_LOOK
         return [asking.ask(this.source, route, job.kind, job.key, second_look=True, due_at=due_at, customer_key=job.customer_key)]
-    if outcome.result == "deleted" or outcome.reason == "not_found" or converge.PARENT_REMADE in outcome.notes:
+    if job.kind == CUSTOMER and converge.REMADE in outcome.notes:
+        return asking.hanging_on(this.source, route, job.key)
+    if converge.PARENT_REMADE in outcome.notes:
+        others = [one for one in asking.hanging_on(this.source, route, job.customer_key) if one.key != job.key]
+        return asking.customers_of(this.source, route, [job.customer_key]) + others
+    if outcome.result == "deleted" or outcome.reason == "not_found":
         return asking.customers_of(this.source, route, [job.customer_key])
     return []

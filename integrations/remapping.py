@@ -13,9 +13,10 @@ JOBS = {"customer": CUSTOMER, "contact": CUSTOMER, "invoice": INVOICE, "payment"
 
 
 def bound(route: Route, kinds: Collection[str]) -> list[tuple[str, str]]:
-    """Return kind and key of the records of these kinds that the route mirrors."""
-    keys = Binding.objects.filter(route=route).order_by("key").values_list("key", flat=True).distinct()
-    return [(kind_of(key), key) for key in keys if kind_of(key) in kinds and kind_of(key) in route.kinds]
+    """Return kind and key of the records of these kinds that the route mirrors; what another business has there is not its."""
+    keys = list(Binding.objects.filter(route=route).order_by("key").values_list("key", flat=True).distinct())
+    own = asking.own(route.source, keys)
+    return [(kind_of(key), key) for key in keys if key in own and kind_of(key) in kinds and kind_of(key) in route.kinds]
 
 
 def run_again(route: Route, kinds: Collection[str]) -> int:

@@ -12,7 +12,7 @@ from audit.states import OPEN, State
 from integrations import asking, bindings
 from integrations.comparing import FOR_PEOPLE, Reason
 from integrations.core.records import CUSTOMER, INVOICE
-from integrations.models import Binding, Disagreement, Finding, Sweep
+from integrations.models import Binding, Disagreement, Finding, Route, Sweep
 
 AT_ONCE = 200  # records in one transaction
 
@@ -63,17 +63,17 @@ def _doubt(route_id: int, rows: Iterable[Finding]) -> None:
 
 def repair_money(one: Disagreement) -> int:
     """Ask for the customer and the invoices that differ on all routes of the sweep; return how many jobs that are."""
-    source = one.sweep.source
-    routes = [route for route in asking.routes_of(source) if one.sweep.route_id in (None, route.pk)]
-    asks = [asking.ask(source, route, CUSTOMER, one.customer_key) for route in routes if CUSTOMER in route.kinds]
-    asks += [
-        asking.ask(source, route, INVOICE, key, customer_key=one.customer_key)
-        for route in routes
-        if INVOICE in route.kinds
-        for key in one.invoices
-    ]
+    routes = [route for route in asking.routes_of(one.sweep.source) if one.sweep.route_id in (None, route.pk)]
+    return sum(_repair_money(one, route) for route in routes)
+
+
+def _repair_money(one: Disagreement, route: Route) -> int:
+    """Put in doubt and ask on one route: a page of a reconcile does both route by route, and would else wait for this as this for it."""
+    source, keys = one.sweep.source, one.invoices if INVOICE in route.kinds else []
+    asks = [asking.ask(source, route, CUSTOMER, one.customer_key)] if CUSTOMER in route.kinds else []
+    asks += [asking.ask(source, route, INVOICE, key, customer_key=one.customer_key) for key in keys]
     with transaction.atomic():
-        bindings.doubt(Binding.objects.filter(route__in=[route.pk for route in routes], key__in=_keys(one)))
+        bindings.doubt(Binding.objects.filter(route=route, key__in=_keys(one)))
         return asking.request(asks)
 
 

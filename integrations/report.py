@@ -2,23 +2,29 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from audit.models import SyncJob
+from audit.states import State
 from integrations.comparing import FOR_PEOPLE, UNTOLD
 from integrations.core.records import CUSTOMER, INVOICE
 from integrations.models import Disagreement, Finding, Sweep
 
 HEADER = ("what", "route", "kind", "key", "title", "reason", "fields", "currency", "outstanding", "open invoices", "shown", "repair")
+STILL_THERE = ("created", "updated", "unchanged")  # what a second look ends as where it finds the record
 FORMULAS = tuple("=+-@") + tuple("\uff1d\uff0b\uff0d\uff20")  # their full-width forms are taken for formulas, too
+SPLIT = re.compile(rf"""(;["\s]*)(?=[{re.escape("".join(FORMULAS))}])""")
 
 
 def report(sweep: Sweep) -> dict[str, Any]:
     """Return the whole report of a reconcile; amounts are texts in major units, times ISO 8601."""
-    states = dict(SyncJob.objects.filter(pk__in=sweep.findings.exclude(job_id=None).values("job_id")).values_list("pk", "state"))
+    jobs: dict[Any, SyncJob] = {
+        job.pk: job for job in SyncJob.objects.filter(pk__in=sweep.findings.exclude(job_id=None).values("job_id")).only("state", "result")
+    }
     return {
         "id": sweep.pk,
         "source": sweep.source.slug,
@@ -33,7 +39,7 @@ def report(sweep: Sweep) -> dict[str, Any]:
         "ended": sweep.ended_at.isoformat() if sweep.ended_at else None,
         "records": {kind: sweep.figures.get(kind, 0) for kind in (CUSTOMER, INVOICE)},
         **figures(sweep),
-        "findings": [_finding(one, states) for one in sweep.findings.select_related("route")],
+        "findings": [_finding(one, jobs.get(one.job_id)) for one in sweep.findings.select_related("route")],
         "money": [_money(one) for one in sweep.disagreements.all()],
     }
 
@@ -42,13 +48,16 @@ def figures(sweep: Sweep) -> dict[str, Any]:
     """Return the report's counts: a record counts once per route, however many reasons it has."""
     found = sweep.findings.order_by()
     asked = found.exclude(job_id=None)
+    there = SyncJob.objects.filter(pk=OuterRef("job_id"), state=State.SUCCEEDED, result__in=STILL_THERE)
+    untold = asked.filter(reason__in=UNTOLD).exclude(Exists(there), reason=Finding.Reason.DELETED)
     return {
         "by_reason": dict(found.values_list("reason").annotate(Count("pk")).order_by("reason")),
         "differing": _records(found),
         "repairs": _records(asked),
-        "repairs_because_a_webhook_was_missed": _records(asked.filter(reason__in=UNTOLD)),
+        "repairs_because_a_webhook_was_missed": _records(untold),
         "for_people": _records(found.filter(reason__in=FOR_PEOPLE)),
         "disagreements": sweep.disagreements.filter(agrees=False).order_by().values("customer_key").distinct().count(),
+        "left_to_jobs": sweep.figures.get("left_to_jobs", 0),
         "mixed": sweep.disagreements.filter(mixed=True).order_by().values("customer_key").distinct().count(),
     }
 
@@ -59,7 +68,8 @@ def _records(found: QuerySet[Finding]) -> int:
 
 def agrees(found: Mapping[str, Any]) -> bool:
     """Whether nothing was found and nothing kept it from looking."""
-    return found["state"] == Sweep.State.DONE and not (found["findings"] or found["disagreements"] or found["left_out"])
+    amiss = found["findings"] or found["disagreements"] or found["left_out"] or found["left_to_jobs"]
+    return found["state"] == Sweep.State.DONE and not amiss
 
 
 def in_words(found: Mapping[str, Any]) -> str:
@@ -71,20 +81,33 @@ def in_words(found: Mapping[str, Any]) -> str:
     repairs = f"{found['differing']} to repair" if found["dry_run"] else f"{found['repairs']} sent for repair{missed}"
     money = f"the money of {found['disagreements']} customer{'' if found['disagreements'] == 1 else 's'} differs"
     left = "".join(f"; {slug} was not looked at: {why}" for slug, why in found["left_out"].items())
-    return f"{records}: {repairs}, {money}, {found['mixed']} mixed{left}"
+    waiting = f"; {left_to_jobs(found['left_to_jobs'])}" if found["left_to_jobs"] else ""
+    return f"{records}: {repairs}, {money}, {found['mixed']} mixed{waiting}{left}"
 
 
-def _finding(one: Finding, states: Mapping[Any, str]) -> dict[str, Any]:
+def left_to_jobs(count: int) -> str:
+    """Return in words what was not compared as its jobs are yet to run."""
+    return f"{count} record{' was' if count == 1 else 's were'} left to jobs that wait"
+
+
+def means(one: Finding, job: SyncJob | None) -> str:
+    """Return in words what was found, with what its job has found out since."""
+    if one.reason == Finding.Reason.DELETED and job is not None and job.state == State.SUCCEEDED and job.result in STILL_THERE:
+        return "not in Wave's lists, but still there"
+    return one.get_reason_display()
+
+
+def _finding(one: Finding, job: SyncJob | None) -> dict[str, Any]:
     return {
         "route": one.route.slug,
         "kind": one.kind,
         "key": one.key,
         "title": one.title,
         "reason": one.reason,
-        "means": one.get_reason_display(),
+        "means": means(one, job),
         "fields": one.fields,
         "job": str(one.job_id) if one.job_id else None,
-        "repair": states.get(one.job_id, ""),
+        "repair": job.state if job else "",
     }
 
 
@@ -99,7 +122,7 @@ def _money(one: Disagreement) -> dict[str, Any]:
 def as_csv(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return reports as one table, a line per finding and per customer and currency where the money differs or is mixed."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow(HEADER)
     for found in reports:
         writer.writerows(_rows(found))
@@ -121,5 +144,9 @@ def _word(one: Mapping[str, Any]) -> str:
 
 
 def _plain(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula. https://owasp.org/www-community/attacks/CSV_Injection"""
+    """Return a cell that no spreadsheet takes for a formula. https://owasp.org/www-community/attacks/CSV_Injection
+
+    One that splits at semicolons does so in the midst of our cells too, for it takes our quotes for text after the first.
+    """
+    cell = SPLIT.sub(r"\1'", cell)
     return f"'{cell}" if cell.lstrip()[:1] in FORMULAS or cell[:1] in ("\t", "\r", "\n") else cell

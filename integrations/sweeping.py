@@ -1,8 +1,8 @@
 """Begins, takes and ends sweeps: one worker at a time carries one on, under a lease, and nothing is stored without it."""
 
 import uuid
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -10,12 +10,14 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from integrations.core.paging import Mark, Place, Turned
 from integrations.models import Connection, Route, Sweep
 
 LEASE = timedelta(seconds=150)  # more than a page may take; renewed with each page that is stored
 OPEN = (Sweep.State.RUNNING, Sweep.State.PAUSED)
 FAILURES_ALLOWED = 5  # in a row, of one step
 PAUSE_AFTER_FAILURE = timedelta(minutes=1)
+DELETED = "it was deleted meanwhile, as its route or account was"
 TRIES = 3  # to begin one where another seems to be open
 
 
@@ -78,9 +80,17 @@ def take(sweep: Sweep) -> bool:
     owner = str(uuid.uuid4())
     free = Q(lease_until=None) | Q(lease_until__lte=now)
     taken = Sweep.objects.filter(free, pk=sweep.pk, state=Sweep.State.RUNNING).update(lease_owner=owner, lease_until=now + LEASE)
-    if taken:
-        sweep.refresh_from_db()
-    return bool(taken)
+    return bool(taken) and read_again(sweep)
+
+
+def read_again(sweep: Sweep, fields: Sequence[str] | None = None) -> bool:
+    """Read how it stands now; of one that is not there any more, say that it has ended, and False."""
+    try:
+        sweep.refresh_from_db(fields=fields)
+    except Sweep.DoesNotExist:
+        sweep.state, sweep.problem = Sweep.State.CANCELLED, DELETED
+        return False
+    return True
 
 
 def keep(sweep: Sweep, **values: Any) -> None:
@@ -93,6 +103,26 @@ def keep(sweep: Sweep, **values: Any) -> None:
         raise LeaseLost
     for name, value in {"failures": 0, **values}.items():
         setattr(sweep, name, value)
+
+
+def place_of(sweep: Sweep, first: datetime) -> Place:
+    """Return where a phase that turns pages goes on, or begins."""
+    number, _, news = sweep.cursor.partition(" ")
+    return Place(sweep.reached, int(number or 1), bool(news)) if sweep.reached else Place(first)
+
+
+def known_of(sweep: Sweep, kind: str) -> set[Mark]:
+    """Return what the lines tell of the moment at which a phase goes on; a key alone stands for what could not be read."""
+    lines = sweep.lines.filter(key__contains=f":{kind}:", modified_at__gte=sweep.reached) if sweep.reached else sweep.lines.none()
+    told = dict(lines.values_list("key", "modified_at"))
+    return {*told.items(), *((key, None) for key in told), ("", None)}
+
+
+def keep_page(sweep: Sweep, turned: Turned[Any], **values: Any) -> None:
+    """Do as `keep`, and store where the next turn goes on: also within a moment that has more records than one can read."""
+    place = turned.place
+    cursor = f"{place.number}{' news' if place.news else ''}" if place.number > 1 else ""
+    keep(sweep, reached=place.after, cursor=cursor, **values)
 
 
 def note(sweep: Sweep, **values: Any) -> None:
@@ -109,7 +139,7 @@ def give_back(sweep: Sweep, **values: Any) -> None:
     if state is not None:
         mine.filter(state=Sweep.State.RUNNING).update(state=state)
     mine.update(lease_until=None, lease_owner="", **values)
-    sweep.refresh_from_db()
+    read_again(sweep)
 
 
 def end(sweep: Sweep, state: str, **values: Any) -> None:

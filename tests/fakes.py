@@ -72,7 +72,10 @@ class FakeWave:
             records = [Changed(one.key, one.modified_at, customer=one.customer.key) for one in self.invoices.values()]
         found = sorted((one for one in records if one.modified_at > after), key=lambda one: one.modified_at)
         start = (page - 1) * self.page_size
-        shown = Listing(tuple(found[start : start + self.page_size]), len(found) > start + self.page_size)
+        lines = found[start : start + self.page_size]
+        read = tuple(one for one in lines if one.key not in self.unreadable)
+        odd = tuple(one.key for one in lines if one.key in self.unreadable)
+        shown = Listing(read, len(found) > start + self.page_size, unreadable=odd)
         self.after_page()
         return shown
 
@@ -281,6 +284,7 @@ class FakeRemote:
     shows_amounts  whether anything shows what is due
     unmappable  keys of records that no mapping can turn into what is taken; defects: keys that a defect of ours meets
     before_bulk  called before a bulk call is carried out
+    marks_apart  what marks a deletion is a document of its own, as Jira's label and comment
     """
 
     system: str
@@ -306,6 +310,7 @@ class FakeRemote:
     unmappable: set[str] = field(default_factory=set)
     defects: set[str] = field(default_factory=set)
     before_bulk: Hook = nothing
+    marks_apart: bool = False
     made: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -421,7 +426,11 @@ class FakeDestination:
 
     def gone(self, kind: str, key: str, trace: Trace) -> Sequence[Document]:
         """Return the mark of a deleted invoice."""
-        return [Document("record", key, {"status": "DELETED"}, _sent_along(trace), partial=True)] if kind == "invoice" else []
+        if kind != "invoice":
+            return []
+        parent = Link("record", key) if self.remote.marks_apart else None
+        kind = "mark" if self.remote.marks_apart else "record"
+        return [Document(kind, key, {"status": "DELETED"}, _sent_along(trace), parent=parent, partial=True)]
 
     def write(self, document: Document, bound: Bound) -> Written:
         """Create or change one object, and fail where the test wants it."""

@@ -20,7 +20,6 @@ from audit.admin import HistoryAdmin, badge, short_time
 from audit.models import SyncJob
 from audit.states import State
 from integrations import reconcile, repairing, report, sweeping
-from integrations.comparing import FOR_PEOPLE
 from integrations.core.records import CUSTOMER, INVOICE
 from integrations.models import Connection, Disagreement, Finding, Reconcile, Route, Sweep
 
@@ -243,11 +242,13 @@ def _shown(request: HttpRequest, sweep: Reconcile) -> dict[str, Any]:
     open_ones = set(repairable.filter(pk__in=[one.pk for one in findings]).values_list("pk", flat=True))
     jobs, states = _jobs(findings), repairing.states_of_money(sweep, money)
     may_run = request.user.has_perm(RUN) and sweep.state != Sweep.State.RUNNING
+    figures = report.figures(sweep)
     return {
-        "figures": report.figures(sweep),
+        "figures": figures,
+        "left_to_jobs": report.left_to_jobs(figures["left_to_jobs"]),
         "records": {kind: sweep.figures.get(kind, 0) for kind in (CUSTOMER, INVOICE)},
         "findings": findings,
-        "rows": [(one, one.reason in FOR_PEOPLE, _state_of(one, jobs), one.pk in open_ones) for one in findings],
+        "rows": [(one, report.means(one, jobs.get(one.job_id)), _state_of(one, jobs), one.pk in open_ones) for one in findings],
         "money": money,
         "money_rows": [(one, _state(states[one.pk])) for one in money],
         "may_run": may_run,

@@ -67,5 +67,7 @@ def _read_whole(step: str, names: dict[str, str]) -> list[str]:
     seen = re.search(r"(SCAN|SEARCH) (\w+)(?: USING (?:COVERING )?(?:INDEX (\w+)|INTEGER PRIMARY KEY))?(?: \((.*)\))?", step)
     if seen is None or seen[2] not in names or seen[3] in SMALL:
         return []
+    if (seen[3] or "").startswith("sqlite_autoindex_") and names[seen[2]] not in seen[3]:
+        return []  # another table's: subqueries beside each other share an alias
     sought = set(re.findall(r"(\w+)[=<>]", seen[4] or ""))
     return [] if sought - COMMON else [names[seen[2]]]

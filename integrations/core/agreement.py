@@ -1,7 +1,7 @@
 """Whether a customer's money is the same everywhere: at Wave, in its open invoices, and in what each destination shows. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from integrations.core.records import Money
@@ -69,6 +69,18 @@ class Agreement:
         shown = [] if self.mixed else [self.outstanding, *(sums.customer for sums in self.held.values())]
         shown += [sums.invoices for sums in self.held.values()]
         return all(amount is None or amount == self.open_sum for amount in shown)
+
+
+def without(account: Account, routes: Collection[str]) -> Account:
+    """Return the account as if some routes mirrored nothing of it."""
+    if not routes:
+        return account
+    invoices = [replace(invoice, held=_except(invoice.held, routes)) for invoice in account.invoices]
+    return Account(account.outstanding, _except(account.held, routes), invoices, [one for one in account.routes if one not in routes])
+
+
+def _except(held: Held, routes: Collection[str]) -> Held:
+    return {route: amount for route, amount in held.items() if route not in routes}
 
 
 def agreements(account: Account) -> list[Agreement]:

@@ -22,6 +22,8 @@ _GROUPS: Mapping[str, Mapping[str, str]] = {
     "invoice": {"customer": _CUSTOMER, "invoice": _INVOICE},
     "payment": {"customer": _CUSTOMER, "invoice": _INVOICE, "payment": _PAYMENT},
 }
+# What of a customer changes with the invoices, as dotted names.
+ACCOUNT: tuple[str, ...] = tuple(f"customer.{name}" for name in _ACCOUNT.split())
 # The dotted names per kind of field mapping, e.g. NAMES["invoice"] holds "invoice.total".
 NAMES: Mapping[str, frozenset[str]] = {
     kind: frozenset(f"{group}.{name}" for group, names in {**groups, **_EVERYWHERE}.items() for name in names.split())

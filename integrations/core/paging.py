@@ -1,6 +1,6 @@
 """Turns the pages of a listing by time of change, so that nothing is missed although they shift meanwhile."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -35,12 +35,33 @@ P = TypeVar("P", bound=Page)
 P_co = TypeVar("P_co", bound=Page, covariant=True)
 
 
+Mark = tuple[str, datetime | None]  # a record's key and time; None where it could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where turning goes on: a page of what changed after a moment.
+
+    number   above 1 only within a moment that fills more than a page
+    news     whether this pass through that moment has shown anything new so far
+    """
+
+    after: datetime
+    number: int = 1
+    news: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Turned(Generic[P_co]):
-    """A page as it was read; who stores it and later begins after `reached` misses nothing."""
+    """A page as it was read; who stores it and later begins after `reached`, or goes on at `place`, misses nothing.
+
+    `dense`: more is to be turned of its moment; who goes on there says which records of it are known.
+    """
 
     page: P_co
     reached: datetime
+    place: Place
+    dense: bool
 
 
 def turn(ask: Callable[[datetime, int], P], after: datetime) -> Iterator[Turned[P]]:
@@ -51,51 +72,69 @@ def turn(ask: Callable[[datetime, int], P], after: datetime) -> Iterator[Turned[
     Else, and where the source says nothing, the listing begins anew at the last moment that was seen.
     A whole listing costs one request per page while nothing moves, and twice that where all its records share a moment.
     """
+    return go_on(ask, Place(after))
+
+
+def go_on(ask: Callable[[datetime, int], P], place: Place, known: Collection[Mark] = ()) -> Iterator[Turned[P]]:
+    """Yield the pages from a place on, as `turn`; `known` is what earlier turns have shown of its moment."""
     more = True
     while more:
-        after, more = yield from _stretch(ask, after)
+        place, more = yield from _stretch(ask, place, known)
 
 
-def _stretch(ask: Callable[[datetime, int], P], after: datetime) -> Generator[Turned[P], None, tuple[datetime, bool]]:
+def _stretch(ask: Callable[[datetime, int], P], place: Place, earlier: Collection[Mark]) -> Generator[Turned[P], None, tuple[Place, bool]]:
     """Yield pages while they join; return where to begin anew and whether there is need to.
 
     Where that would be no further on, as one moment fills more than a page, all is turned until nothing new shows.
     """
-    known: set[str] = set()  # of this moment only: what lies further on is not gathered, so that memory stays flat
-    sure, first_pass = True, True
+    known = set(earlier)  # of this moment only: what lies further on is not gathered, so that memory stays flat
+    after, first, news = place.after, place.number, place.news
+    sure, first_pass = first == 1, True
     while True:
-        before, reached, more = len(known), after, False
+        reached, more = after, False
         alone = True
         last: P | None = None
-        for page in _in_order(ask, after):
+        for number, page in _in_order(ask, after, first):
             if sure and last is not None and not _joins(last, page):
                 if _leads_on(reached, after):
-                    return reached, True
+                    return Place(reached), True
                 sure = False
-            alone, last = last is None, page
+            alone, last = last is None and first == 1, page
             reached = _reached(page, reached)
-            if first_pass or not known.issuperset(page.keys):
-                yield Turned(page, reached if sure else after)
+            marks = _marks(page)
+            unseen = not known.issuperset(marks)
+            news = news or unseen
+            ends = not page.more or _leads_on(reached, after)
+            done = ends and (sure or alone or not news)
+            if first_pass or unseen or done:
+                onward = Place(reached) if done else Place(after) if ends else Place(after, number + 1, news)
+                yield Turned(page, reached if sure or done else after, onward, dense=not done)
             if not (sure and _leads_on(reached, after)):
-                known.update(page.keys)
+                known.update(marks)
             if (page.previous is None or not sure) and _leads_on(reached, after):
                 more = page.more
                 break
-        if sure or alone or len(known) == before:
-            return reached, more
-        first_pass = False
+        if sure or alone or not news:
+            return Place(reached), more
+        first, news, first_pass = 1, False, False
 
 
-def _in_order(ask: Callable[[datetime, int], P], after: datetime) -> Iterator[P]:
+def _in_order(ask: Callable[[datetime, int], P], after: datetime, first: int) -> Iterator[tuple[int, P]]:
     """Yield the pages by their numbers; one that shows nothing new is the last, whatever it says."""
     seen: set[str] = set()
-    number, more = 0, True
+    number, more = first - 1, True
     while more:
         number += 1
         page = ask(after, number)
         more = page.more and not seen.issuperset(page.keys)
         seen = set(page.keys)
-        yield page
+        yield number, page
+
+
+def _marks(page: Page) -> set[Mark]:
+    """Return what of a page may be known: a record that has changed since is not."""
+    read: set[Mark] = {(one.key, one.modified_at) for one in page.records}
+    return read | {(key, None) for key in set(page.keys) - {one.key for one in page.records}}
 
 
 def _joins(last: Page, page: Page) -> bool:

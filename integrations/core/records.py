@@ -16,6 +16,11 @@ def record_key(business: str, kind: str, number: str) -> str:
     return f"wave:{business}:{kind}:{number}".lower()
 
 
+def is_of(business: str, key: str) -> bool:
+    """Whether a key names a record of this business."""
+    return key.startswith(f"wave:{business}:".lower())
+
+
 def key_digest(key: str) -> str:
     """Return the 20 hex digits that stand for a key where a label must be short and plain."""
     return hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -170,7 +175,8 @@ class OpenInvoice:
 class Changed:
     """A line of a source's listing: a record, and when it changed last.
 
-    `customer` is the key of an invoice's customer; `shown` a customer's digest of what documents of others show of it.
+    `customer` is the key of an invoice's customer; `shown` a customer's digest of what documents of others show of it;
+    both are empty where the source could not say.
     """
 
     key: str
@@ -181,16 +187,17 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of a listing, and whether there are more; `previous` as in `Swept`."""
+    """One page of a listing, and whether there are more; `previous` and `unreadable` as in `Swept`."""
 
     records: tuple[Changed, ...]
     more: bool
     previous: str | None = None
+    unreadable: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of what is on the page."""
-        return tuple(one.key for one in self.records)
+        """The keys of what is on the page, read or not."""
+        return (*(one.key for one in self.records), *self.unreadable)
 
 
 class Dated(Protocol):

@@ -93,7 +93,7 @@ class Stage:
             process.terminate()
         for process in self.processes:
             try:
-                process.wait(20)
+                process.wait(70)  # the supervisor gives its workers a minute, and ends them then; nobody else would
             except subprocess.TimeoutExpired:
                 process.kill()
 

@@ -123,6 +123,7 @@ class Finding(models.Model):
         MISSED = "missed", "changed in Wave unnoticed"
         UNBOUND = "unbound", "never arrived"
         DELETED = "deleted", "deleted in Wave"
+        REFUSED = "refused", "failed before: see the dead letter"
         AGED = "aged", "a date, a sum or a mapping moved on"
         DRIFTED = "drifted", "edited at the destination"
         ABSENT = "absent", "gone from the destination"

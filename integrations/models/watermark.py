@@ -14,6 +14,8 @@ class Watermark(models.Model):
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="watermarks")
     kind = models.CharField(max_length=16)
     reached = models.DateTimeField(help_text="Every change up to this moment, by the source's clock, has led to its jobs.")
+    moved_at = models.DateTimeField(null=True, blank=True, help_text="When `reached` moved last, by our clock.")
+    place = models.JSONField(null=True, blank=True, help_text="Where a poll that ended half way goes on, by the source's clock.")
     asked = models.JSONField(default=dict, help_text="Changes near it that jobs were made for already: times by key.")
     due_at = models.DateTimeField()
     tried_at = models.DateTimeField(null=True, blank=True)

@@ -201,6 +201,24 @@ def test_each_state_is_told(sweep: Sweep, values: dict[str, Any], words: list[st
     assert [word for word in words if word not in shown] == []
 
 
+@pytest.mark.parametrize("left", [0, 3])
+def test_a_page_does_not_say_that_all_agrees_when_some_was_left_to_jobs(sweep: Sweep, left: int) -> None:
+    sweep.findings.all().delete()
+    sweep.disagreements.all().delete()
+    Sweep.objects.filter(pk=sweep.pk).update(figures={"left_to_jobs": left})
+    shown = signed_in("Viewer").get(address("change", sweep.pk)).content.decode()
+    words = ["It agrees to the cent", "every record as it should be", "3 records were left to jobs that wait", "What was compared agrees"]
+    assert [word in shown for word in words] == [not left, not left, bool(left), bool(left)]
+
+
+@pytest.mark.parametrize(("result", "words"), [("deleted", "deleted in Wave"), ("unchanged", "but still there")])
+def test_what_the_second_look_at_a_missing_record_found_is_shown(sweep: Sweep, route: Route, result: str, words: str) -> None:
+    job = job_of(route, 1, state="succeeded", result=result)
+    sweep.findings.filter(reason="drifted").update(reason="deleted", job_id=job.pk)
+    shown = signed_in("Viewer").get(address("change", sweep.pk)).content.decode()
+    assert [one in shown for one in ("deleted in Wave", "but still there")] == [words == "deleted in Wave", words != "deleted in Wave"]
+
+
 def test_no_page_has_inline_scripts_or_styles_and_names_are_escaped(sweep: Sweep) -> None:
     sweep.findings.update(title="<script>alert(1)</script>")
     sweep.disagreements.update(title="<b>Ada</b>")

@@ -12,9 +12,10 @@ from audit.models import Hold, SyncJob
 from integrations import provision
 from integrations.core.errors import Disconnected
 from integrations.core.ports import Step
-from integrations.core.records import STATES
+from integrations.core.records import STATES, record_key
 from integrations.models import Connection, FieldMapping, Route, StatusMapping
 from tests.admin.people import binding_of, signed_in
+from tests.conftest import BUSINESS
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/integrations/route/"
@@ -182,7 +183,7 @@ def test_the_list_asks_as_often_for_many_routes_as_for_one(
 def test_a_changed_mapping_offers_to_run_its_records_again(route: Route) -> None:
     FieldMapping.objects.create(route=route, kind="invoice", target="Total", template="{{ invoice.total }}")
     for number in (7, 8):
-        binding_of(route, number)
+        binding_of(route, number, key=record_key(BUSINESS, "invoice", str(number)))
     browser = signed_in("Administrator")
     answer = browser.post(page("change", route), form_of(route, **{"field_mappings-0-template": "{{ invoice.due }}"}), follow=True)
     address = f"{page('rerun', route)}?kind=invoice"

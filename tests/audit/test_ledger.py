@@ -1,11 +1,13 @@
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from audit import holds, ledger, trail
@@ -87,6 +89,16 @@ def test_many_asks_cost_two_statements(django_assert_num_queries: Any) -> None:
 def test_nothing_asked_costs_nothing(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert ledger.request([]).jobs == []
+
+
+def test_joined_jobs_are_changed_in_one_order_however_they_are_asked_for() -> None:
+    """Two requests that change the same jobs would else wait for each other."""
+    asks = [asked("invoice:2", route=2), asked("invoice:1", route=2), asked("invoice:1")]
+    jobs = request(*asks)
+    with CaptureQueriesContext(connection) as captured:
+        assert request(*(replace(ask, force=True) for ask in asks)) == jobs
+    changes = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+    assert [next(job.pk for job in jobs if job.pk.hex in sql.replace("-", "")) for sql in changes] == [job.pk for job in reversed(jobs)]
 
 
 def test_an_ask_while_the_record_runs_makes_a_job_that_waits() -> None:
@@ -300,6 +312,20 @@ def test_any_success_resolves_the_dead_letters_of_the_same_record_and_route() ->
     run_once(DONE)
     assert (fresh(dead).state, fresh(dead).resolved_by_id) == (State.DEAD, healer.pk)
     assert fresh(elsewhere).resolved_by_id is None
+
+
+def test_a_refusal_takes_the_place_of_the_dead_letters_before_it(clock: time_machine.Traveller, settings: Any) -> None:
+    letters = []
+    for _ in range(2):
+        letters += request(asked())
+        run_once(REFUSED)
+    letters += request(asked())
+    run_once(DOWN)
+    clock.shift(settings.JOB_GIVE_UP)
+    run_once(DOWN)
+    first, second, gave_up = (fresh(letter) for letter in letters)
+    assert (first.state, first.resolved_by_id, second.resolved_by_id) == (State.DEAD, second.pk, None)
+    assert (gave_up.state, gave_up.resolved_by_id) == (State.DEAD, None), "what gave up was not refused: it says nothing of the others"
 
 
 def test_a_job_that_fails_while_a_newer_one_waits_is_superseded_and_hands_its_tries_on(clock: time_machine.Traveller) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from integrations.core.agreement import Account, Agreement, Due, Sums, agreements
+from integrations.core.agreement import Account, Agreement, Due, Sums, agreements, without
 from integrations.core.records import Money
 
 DESK = ("desk",)
@@ -55,6 +55,16 @@ def test_one_cent_anywhere_is_a_disagreement(differing: Account) -> None:
 def test_what_a_destination_does_not_show_is_not_compared() -> None:
     assert only(account(money("30.00"), due("1", "30.00", desk=None))).agrees
     assert only(account(money("30.00"), due("1", "30.00"), routes=())).agrees
+
+
+def test_a_route_that_is_left_out_hides_nothing_of_the_others() -> None:
+    whole = account(
+        money("30.00"), due("1", "30.00", desk="1.00", board="2.00"), held={"desk": "1.00", "board": "2.00"}, routes=("desk", "board")
+    )
+    left = only(without(whole, {"desk"}))
+    assert (left.held, left.agrees) == ({"board": Sums(Decimal("2.00"), Decimal("2.00"))}, False)
+    assert only(without(whole, {"desk", "board"})).agrees
+    assert without(whole, set()) == whole
 
 
 def test_drafts_count_in_no_sum() -> None:

@@ -50,6 +50,24 @@ def test_a_total_costs_the_record_the_organization_and_the_issue(world: World) -
     assert costs(world, invoice) == Counted(["POST read"], [ORGANIZATION, RECORD], [ISSUE])
 
 
+def test_a_total_costs_the_customers_issue_too_where_it_shows_sums(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup(jira_kinds=("customer", "invoice", "payment")))
+    _, invoice = world.synced()
+    world.wave.change_invoice(invoice, total="150.00")
+    assert costs(world, invoice) == Counted(["POST read"], [ORGANIZATION, RECORD], [ISSUE, ISSUE])
+    world.wave.view(invoice)
+    assert costs(world, invoice, "invoice.viewed") == Counted(["POST read"], [RECORD], [])
+
+
+def test_a_customers_issue_that_shows_no_sums_costs_nothing_more(make_world: Callable[[Setup], World]) -> None:
+    fields = {"customer": {"description": "{{ customer.phone }}"}}
+    world = make_world(Setup(jira_kinds=("customer", "invoice", "payment"), jira_fields=fields))
+    _, invoice = world.synced()
+    world.wave.change_invoice(invoice, total="150.00")
+    assert costs(world, invoice) == Counted(["POST read"], [ORGANIZATION, RECORD], [ISSUE])
+    assert ("jira", "customer") not in {(system, kind) for system, kind, *_ in world.jobs()}
+
+
 def test_paid_in_full_costs_its_payment_and_one_call_per_hop(world: World) -> None:
     first, second = _two_invoices(world)
     world.wave.pay(first, "120.00")

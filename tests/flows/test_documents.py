@@ -11,6 +11,7 @@ from pytest_django import Settings
 from audit.models import SyncJob
 from audit.states import State
 from integrations import pipeline
+from integrations.destinations.jira import adf
 from integrations.models import FieldMapping
 from tests.flows.expected import Account, Billed, Paid, issues_of, organization, organization_of, standing, whole
 from tests.flows.world import NO_WRITES, Setup, World, key_of, label_of, number_of
@@ -113,6 +114,26 @@ def test_the_former_customers_account_is_told_of_a_move_that_is_read_later(world
 # --- Contacts -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("changed", ["customer", "invoice"])
+def test_all_invoices_follow_an_organization_that_was_made_anew(world: World, changed: str) -> None:
+    customer, first = world.synced()
+    second = world.invoice(customer, "INV-2")
+    world.sync(second)
+    [before] = world.zendesk.organizations.rows
+    world.zendesk.delete_organization(before)
+    if changed == "customer":
+        world.wave.change_customer(customer, phone="+49 30 1")
+        world.deliver("customer.updated", customer=customer)
+    else:
+        world.wave.change_invoice(first, total="150.00")
+        world.deliver("invoice.updated", invoice=first)
+    world.settle_later(minutes=2, rounds=2)
+    [after] = world.zendesk.organizations.rows
+    records = world.zendesk.objects.rows["wave_invoice"].records.values()
+    assert after != before
+    assert [record.values["organization"] for record in records] == [str(after)] * 2
+
+
 @pytest.mark.parametrize("own_id", [None, "crm-17"])
 def test_an_existing_user_keeps_everything_and_joins_the_organization(world: World, own_id: str | None) -> None:
     elsewhere = world.zendesk.add_organization("Another Company", "crm-1")
@@ -203,6 +224,27 @@ def test_customers_become_issues_where_the_route_asks_for_them(make_world: MakeW
     world.wave.change_customer(customer, name="Northwind Bakers")
     assert world.deliver("customer.updated", customer=customer).status_code == 200
     assert [one["summary"] for one in issues_of(world)] == ["Northwind Bakers"]
+
+
+def test_a_customers_issue_follows_the_invoices(make_world: MakeWorld) -> None:
+    world = make_world(Setup(jira_kinds=("customer", "invoice", "payment")))
+    first, second = world.customer("Fernhill"), world.customer("Northwind Bakery")
+    invoice = world.invoice(first, total="120.00")
+    world.sync(invoice)
+    assert told_in_issues(world) == {"Fernhill": "120.00 USD"}
+    world.wave.change_invoice(invoice, total="150.00")
+    world.sync(invoice)
+    assert told_in_issues(world) == {"Fernhill": "150.00 USD"}
+    world.wave.change_invoice(invoice, customer=second)
+    world.sync(invoice)
+    assert told_in_issues(world) == {"Fernhill": "", "Northwind Bakery": "150.00 USD"}
+
+
+def told_in_issues(world: World) -> dict[str, str]:
+    """Return what each customer's issue says is outstanding."""
+    mine = [issue for issue in issues_of(world) if "wave.customer" in issue["properties"]]
+    texts = {issue["summary"]: adf.plain_text(issue["description"]) for issue in mine}
+    return {name: " ".join(text.partition("Outstanding: ")[2].split()[:2]) for name, text in texts.items()}
 
 
 def test_labels_that_people_added_stay(world: World) -> None:

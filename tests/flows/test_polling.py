@@ -67,6 +67,15 @@ def test_nothing_changed_costs_two_reads_and_makes_no_job(world: World) -> None:
     assert list(Watermark.objects.values_list("problem", "asked")) == [("", {}), ("", {})]
 
 
+def test_an_account_without_a_configured_business_costs_one_read_more(world: World) -> None:
+    world.synced()
+    poll(world)
+    source = world.connection("wave")
+    source.settings = {name: value for name, value in source.settings.items() if name != "business_id"}
+    source.save()
+    assert poll(world) == Counted(["POST read"] * 3, [], [])
+
+
 def test_what_a_webhook_brought_unchanged_is_not_asked_for_again(world: World) -> None:
     _, invoice = world.synced()
     world.wave.view(invoice)

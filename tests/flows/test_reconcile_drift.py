@@ -81,6 +81,46 @@ def test_customers_as_issues_are_compared_too(make_world: Callable[[Setup], Worl
     assert report.agrees(run(world))
 
 
+def test_a_status_that_cannot_be_reached_is_asked_for_when_another_is_mapped_and_not_before(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup(statuses={"SENT": "Awaiting approval"}))
+    world.synced()
+    settled(world)
+    for _ in range(2):
+        assert report.agrees(told := run(world)), told
+    world.apply(Setup(statuses={"SENT": "In Progress"}))
+    assert found(run(world)) == [("jira", "INV-1", "unbound")]
+    repaired(world)
+    assert [status for status, _, _ in issues(world).values()] == ["In Progress"]
+    assert report.agrees(run(world))
+
+
+def test_a_state_without_a_status_is_asked_for_when_one_is_mapped(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup())
+    _, invoice = world.synced()
+    world.wave.change_invoice(invoice, status="DISPUTED")
+    settled(world)
+    assert world.job("jira").notes == ["status_unmapped"]
+    assert report.agrees(told := run(world)), told
+    world.apply(Setup(statuses={"DISPUTED": "Done"}))
+    assert [one[0] for one in found(run(world))] == ["jira"]
+    repaired(world)
+    assert [status for status, _, _ in issues(world).values()] == ["Done"]
+
+
+def test_the_new_name_of_a_customer_comes_to_paid_invoices_with_the_reconcile(make_world: Callable[[Setup], World]) -> None:
+    world = make_world(Setup())
+    customer, invoice = world.synced()
+    world.wave.pay(invoice, "120.00")
+    settled(world)
+    world.wave.change_customer(customer, name="Southwind Bakery")
+    settled(world)
+    assert [one for one in issues(world) if "Southwind" in one] == [], "only open invoices are asked for at once"
+    assert ("jira", "INV-1", "aged") in found(told := run(world)), told
+    repaired(world)
+    assert [one for one in issues(world) if "Southwind" not in one] == []
+    assert report.agrees(run(world))
+
+
 def test_an_organization_that_had_to_take_a_suffix_is_no_drift(world: World) -> None:
     for number in (1, 2):
         world.invoice(world.customer("Ada", email=f"ada{number}@example.com"), f"INV-{number}")

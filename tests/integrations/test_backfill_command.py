@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from audit.models import Hold, SyncJob
-from integrations import backfill
+from integrations import backfill, sweeping
 from integrations.core.errors import Transient
 from integrations.management.commands import backfill as command
 from integrations.models import Route, Sweep
@@ -60,6 +60,15 @@ def test_it_says_what_it_will_take_and_then_what_it_took(ready: FakeRemote) -> N
 def test_a_dry_run_only_says_it(ready: FakeRemote) -> None:
     assert run("wave-to-zendesk", "--dry-run") == (0, f"{BEFORE}{UNKNOWN}\n", "")
     assert (ready.events, Sweep.objects.count(), SyncJob.objects.count()) == ([], 0, 0)
+
+
+def test_where_the_route_is_deleted_meanwhile_it_ends_and_says_so(ready: FakeRemote, wave: FakeWave, to_zendesk: Route) -> None:
+    def delete() -> None:
+        Route.objects.filter(pk=to_zendesk.pk).delete() if Sweep.objects.exists() else None
+
+    wave.after_page = delete
+    code, told, _ = run("wave-to-zendesk")
+    assert (code, told.splitlines()[-1]) == (1, f"cancelled: 0 of 0 records, 0 failed, 0 calls; {sweeping.DELETED}")
 
 
 def test_a_kind_and_a_day_choose_what_is_brought(ready: FakeRemote) -> None:

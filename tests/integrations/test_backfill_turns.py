@@ -12,7 +12,7 @@ from audit import ledger
 from audit.models import SyncJob
 from integrations import asking, backfill, bringing, estimating, filling, pausing, sweeping
 from integrations.core.documents import Document
-from integrations.core.errors import Unmappable
+from integrations.core.errors import Transient, Unmappable
 from integrations.models import Binding, FieldMapping, Route, Sweep
 from integrations.passes import Pass
 from tests.fakes import MODIFIED, FakeRemote, FakeWave
@@ -57,8 +57,8 @@ def turned(sweep: Sweep, *, before: str = "", batches: int = 0) -> Sweep:
     return sweep
 
 
-def finished(sweep: Sweep) -> Sweep:
-    for _ in range(20):
+def finished(sweep: Sweep, *, most: int = 20) -> Sweep:
+    for _ in range(most):
         if sweep.state != "running":
             break
         turned(sweep)
@@ -140,6 +140,12 @@ def test_an_invoice_that_wave_shows_in_another_form_is_left_to_its_own_run(story
     assert (figures(sweep), len(held(zendesk))) == ((10, 9, 0), 7)
     work()
     assert [one.job.error_code for one in backfill.failures(sweep, most=10)] == ["unreadable"]
+
+
+def test_a_customer_that_wave_lists_in_another_form_is_brought_all_the_same(story: Route, wave: FakeWave, zendesk: FakeRemote) -> None:
+    wave.unreadable = {next(iter(wave.customers.values())).key}
+    sweep = finished(begun(story))
+    assert (figures(sweep), len(held(zendesk))) == ((10, 10, 0), 8)
 
 
 # --- Beside live events ----------------------------------------------------------------------------------------------
@@ -407,3 +413,37 @@ def test_after_a_crash_it_goes_on_with_the_vendors_job_that_was_under_way(
     assert figures(finished(stored)) == (10, 10, 0)
     assert held(zendesk, "organization") == {"Customer 100": "400.00", "Customer 101": "400.00"}
     assert len(zendesk.writes) == 10, "what the lost answer was about is found, not written again"
+
+
+@pytest.mark.parametrize("apart", [timedelta(0), timedelta(milliseconds=1)], ids=["same", "close"])
+def test_more_records_of_one_moment_than_a_turn_can_list_are_all_brought(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, apart: timedelta
+) -> None:
+    for number in range(8):
+        at = MODIFIED + number * apart
+        wave.put_customer(str(100 + number), modified_at=at)
+        wave.put_invoice(str(number), customer=str(100 + number), modified_at=at)
+    wave.page_size = 2
+    read: list[int] = []
+
+    def count() -> None:
+        read.append(1)
+        if len(read) % 3 == 0:
+            raise Transient("the time was used up", code="budget")
+
+    wave.after_page = count
+    sweep = finished(begun(to_zendesk), most=60)
+    assert figures(sweep) == (16, 16, 0)
+    assert set(held(zendesk)) == {f"INV-{number}" for number in range(8)}
+
+
+def test_one_whose_route_is_deleted_meanwhile_ends_in_peace(story: Route, wave: FakeWave, caplog: pytest.LogCaptureFixture) -> None:
+    sweep = begun(story)
+
+    def delete() -> None:
+        Route.objects.filter(pk=story.pk).delete()
+
+    wave.after_page = delete
+    assert backfill.carry_on(sweep, deadline=FAR)
+    assert (sweep.state, sweep.problem, len(wave.pages)) == ("cancelled", sweeping.DELETED, 1)
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []

@@ -12,7 +12,7 @@ from audit import ledger, trail
 from audit.models import Attempt, Exchange, SyncJob
 from audit.states import State
 from integrations import asking, bindings, pipeline
-from integrations.core.errors import Rejected, Transient
+from integrations.core.errors import Missing, Rejected, Transient
 from integrations.models import Binding, FieldMapping, Route
 from tests.fakes import FakeRemote, FakeWave, Fault, Write
 
@@ -428,6 +428,22 @@ def test_an_invoice_that_is_gone_needs_no_mark_where_somebody_has_deleted_its_ob
     SyncJob.objects.filter(state=State.PENDING).update(due_at=NOON)
     assert pipeline.run(started_by="worker")
     assert set(SyncJob.objects.filter(kind="invoice").values_list("state", flat=True)) <= {State.SUCCEEDED, State.SUPERSEDED}
+
+
+def test_a_mark_without_an_answer_is_forgotten_when_its_object_turns_out_to_be_deleted(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route
+) -> None:
+    jira.marks_apart = True
+    wave.put_invoice()
+    bring(wave, to_jira)
+    del wave.invoices["1"]
+    assert bring(wave, to_jira).reason == "not_found_yet"
+    jira.faults = [Fault(Transient("PUT /issue: cut short"), kind="mark"), Fault(Missing("GET /issue: 404"), kind="mark")]
+    for _ in range(2):
+        SyncJob.objects.filter(state=State.PENDING).update(due_at=NOON)
+        assert pipeline.run(started_by="worker")
+    assert SyncJob.objects.filter(result="deleted", state=State.SUCCEEDED).count() == 1
+    assert list(Binding.objects.values_list("kind", "state")) == [("record", Binding.State.LOST)]
 
 
 def test_a_deletion_that_the_route_wants_carried_out_removes_the_record_with_its_payments(

@@ -260,6 +260,12 @@ def test_the_last_reconcile_and_whether_it_agreed() -> None:
     assert told(route) == (Level.WARNING, "30 min ago: the money of 1 customer differed")
 
 
+def test_a_reconcile_that_left_records_to_their_jobs_does_not_say_that_all_agreed() -> None:
+    route = accounts.route()
+    reconciled(route, figures={"left_to_jobs": 1})
+    assert told(route) == (Level.OK, "1 h ago: what was compared agreed, 1 record was left to jobs that wait")
+
+
 def test_a_reconcile_that_failed_left_something_out_or_is_overdue_is_a_warning() -> None:
     route = accounts.route()
     Connection.objects.filter(pk=route.source_id).update(created_at=NOW - timedelta(hours=27))
@@ -268,6 +274,10 @@ def test_a_reconcile_that_failed_left_something_out_or_is_overdue_is_a_warning()
     assert told(route) == (Level.WARNING, "1 d 3 h ago")
     reconciled(route, hours_ago=25, left_out={"wave-to-zendesk": "dead"})
     assert told(route) == (Level.WARNING, "1 d 1 h ago; not looked at: wave-to-zendesk")
+    alone = reconciled(route, hours_ago=24, left_out={"wave-to-zendesk": "dead"}, route_id=route.pk)
+    assert told(route) == (Level.WARNING, "1 d 1 h ago; not looked at: wave-to-zendesk")
+    Sweep.objects.filter(pk=alone.pk).update(left_out={})
+    assert told(route) == (Level.OK, "1 d 1 h ago: all agreed"), "it has been looked at by itself since"
     reconciled(route, hours_ago=1, dry_run=True)
     reconciled(route, hours_ago=2, state="failed", problem="POST /graphql: 503", ended_at=None)
     assert told(route) == (Level.WARNING, "1 d 1 h ago; the newest failed: POST /graphql: 503")

@@ -2,20 +2,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import connections
+from django.db import OperationalError, connections
 from django_q.models import OrmQ
 from pytest_django import Settings
 
-from audit import holds, ledger
+from audit import holds, ledger, outages
 from audit.models import Hold, SyncJob
 from audit.states import State
 from integrations import health, pausing, pipeline, polling, tasks
+from integrations.core import paging
 from integrations.core.errors import Disconnected, Rejected, Transient
-from integrations.models import Binding, Connection, FieldMapping, Intake, Route, Watermark
+from integrations.core.records import Changed, Listing
+from integrations.models import Binding, Connection, FieldMapping, Intake, Route, ShownCustomer, Watermark
 from tests.fakes import FakeRemote, FakeWave
 
 Maker = Callable[..., Any]
@@ -184,7 +187,7 @@ def test_the_first_poll_begins_where_the_account_was_entered(
     wave.put_invoice("2", modified_at=at(1))
     poll_at(clock, 120)
     assert asked() == [("wave-to-jira", "invoice", "2")]
-    assert mark("invoice").reached == at(1)
+    assert mark("invoice").reached == at(1) - paging.STEP_BACK
 
 
 def test_a_time_in_the_future_hides_nothing(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
@@ -212,7 +215,196 @@ def test_pages_that_shift_while_they_are_turned_lose_nothing(wave: FakeWave, to_
     assert {number for _, _, number in asked()} == {str(number) for number in range(12)}
 
 
+# --- More than one tick can read ----------------------------------------------------------------------------------
+
+
+def tick(wave: FakeWave, clock: time_machine.Traveller, minutes: float, *, most: int = 2) -> int:
+    """Poll once, with time for so many pages of invoices; return how many were read."""
+    wave.pages.clear()
+    wave.down = None
+
+    def time_is_up() -> None:
+        if pages(wave) == most:
+            wave.down = Transient("POST graphql: the run's time is used up", code="budget", counted=False, unsent=True)
+
+    wave.after_page = time_is_up
+    poll_at(clock, minutes)
+    return min(most, pages(wave))
+
+
+def pages(wave: FakeWave) -> int:
+    return [kind for kind, _, _ in wave.pages].count("invoice")
+
+
+@pytest.mark.parametrize(("apart", "most"), [(timedelta(seconds=6), 12), (timedelta(), 18)])
+def test_a_burst_is_read_on_tick_by_tick_and_then_left_alone(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, apart: timedelta, most: int
+) -> None:
+    for number in range(40):
+        wave.put_invoice(str(number), modified_at=at(1) + apart * number)
+    wave.page_size = 5
+    reads, minutes = 0, 6
+    while not (Watermark.objects.filter(kind="invoice").exists() and mark("invoice").polled_at):
+        reads += tick(wave, clock, minutes)
+        minutes += 1
+        assert minutes < 30
+    assert {number for _, _, number in asked()} == {str(number) for number in range(40)}
+    assert reads <= most
+    later = [tick(wave, clock, minutes + 2 * number) for number in range(30)]
+    assert later[-10:] == [1] * 10
+
+
+@pytest.mark.parametrize("apart", [timedelta(seconds=6), timedelta()])
+def test_what_comes_after_a_burst_is_polled_too(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, apart: timedelta) -> None:
+    for number in range(40):
+        wave.put_invoice(str(number), modified_at=at(1) + apart * number)
+    wave.put_invoice("new", modified_at=at(6))
+    wave.page_size = 5
+    for minutes in range(6, 26):
+        tick(wave, clock, minutes)
+    assert ("wave-to-jira", "invoice", "new") in asked()
+
+
+def test_a_record_that_slips_past_a_dense_moments_page_before_a_failure_is_found_by_the_next_tick(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    for number in range(4):
+        wave.put_invoice(str(number), modified_at=at(1))
+    wave.put_invoice("late", modified_at=at(10))
+    wave.page_size = 3
+
+    def shift_and_fail() -> None:
+        if pages(wave) == 2:
+            wave.put_invoice("0", modified_at=at(30))  # draws 3 forward, onto the page that has been read
+        if pages(wave) == 3:
+            wave.down = Transient("POST graphql: 500", code="server_error")
+
+    wave.after_page = shift_and_fail
+    poll_at(clock, 40)
+    assert ("wave-to-jira", "invoice", "3") not in asked()
+    wave.down, wave.after_page = None, lambda: None
+    poll_at(clock, 41)
+    assert ("wave-to-jira", "invoice", "3") in asked()
+
+
+@pytest.mark.parametrize("minutes", [12, 13.5])
+def test_what_shows_late_is_found_though_a_poll_has_failed_before(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, minutes: float
+) -> None:
+    wave.put_invoice("1", modified_at=at(9))
+    poll_at(clock, 10)
+    wave.down = Transient("POST graphql: 500", code="server_error")
+    poll_at(clock, minutes)
+    wave.down = None
+    wave.put_invoice("2", modified_at=at(8))
+    poll_at(clock, minutes + 1)
+    assert ("wave-to-jira", "invoice", "2") in asked()
+
+
+# --- Several accounts ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(to_jira: Route, wave_connection: Maker, jira_route: Maker) -> Connection:
+    """Another account, after the first in every order of rows."""
+    connection: Connection = wave_connection(slug="wave-second")
+    jira_route(connection, slug="second-to-jira")
+    return connection
+
+
+def polled(source: Connection) -> set[str]:
+    return set(Watermark.objects.filter(connection=source).exclude(polled_at=None).values_list("kind", flat=True))
+
+
+def test_who_uses_up_the_time_is_last_the_next_time(
+    wave: FakeWave, to_jira: Route, second: Connection, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page takes all the time that a tick has, and the first account is due again at once."""
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: 30.0 * len(wave.pages)))
+    for minutes in (2, 3, 4, 5):
+        Watermark.objects.update(due_at=at(minutes))
+        assert poll_at(clock, minutes) == 1
+    assert polled(to_jira.source) == polled(second) == {"customer", "invoice"}
+
+
+def test_a_defect_of_one_account_is_told_there_and_lets_the_others_be_polled(
+    wave: FakeWave, to_jira: Route, second: Connection, clock: time_machine.Traveller, caplog: pytest.LogCaptureFixture
+) -> None:
+    wave.after_page = lambda: 1 / 0 if len(wave.pages) <= 2 else None  # type: ignore[assignment]
+    poll_at(clock, 2)
+    first = Watermark.objects.filter(connection=to_jira.source)
+    assert set(first.values_list("problem", "polled_at")) == {("a defect in this product; the log names its place", None)}
+    assert "the poll of wave-main met a defect: ZeroDivisionError" in caplog.text
+    assert polled(second) == {"customer", "invoice"}
+    poll_at(clock, 3)
+    assert polled(to_jira.source) == {"customer", "invoice"}
+
+
+def test_what_the_database_says_of_one_account_is_raised_once_the_others_are_polled(
+    wave: FakeWave, to_jira: Route, second: Connection, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordinary = polling._store
+
+    def store(this: polling.Poll, turned: Any) -> None:
+        if this.source == to_jira.source:
+            raise OperationalError
+        ordinary(this, turned)
+
+    monkeypatch.setattr(polling, "_store", store)
+    with pytest.raises(OperationalError):
+        poll_at(clock, 2)
+    assert (polled(to_jira.source), polled(second)) == (set(), {"customer", "invoice"})
+
+
+def test_a_source_that_is_only_slow_is_polled_while_a_job_runs_there(wave: FakeWave, to_jira: Route, clock: time_machine.Traveller) -> None:
+    outages.slow_down(f"connection:{to_jira.source_id}")
+    assert outages.take_probe(Hold.objects.all(), at(0)) is not None
+    assert poll_at(clock, 0.5) == 1
+
+
+# --- What cannot be read ------------------------------------------------------------------------------------------
+
+
+def test_a_line_that_cannot_be_read_gets_one_job_and_hides_nothing_behind_it(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller
+) -> None:
+    wave.put_invoice("1", modified_at=at(1))
+    wave.put_invoice("2", modified_at=at(2))
+    wave.unreadable = {wave.key("invoice", "1")}
+    for minutes in (3, 5, 7):
+        poll_at(clock, minutes)
+    SyncJob.objects.update(state=State.DEAD)
+    for minutes in (9, 11, 60):
+        poll_at(clock, minutes)
+    assert asked() == [("wave-to-jira", "invoice", "1"), ("wave-to-jira", "invoice", "2")]
+    assert (mark("invoice").problem, mark("invoice").reached) == ("", at(2) - paging.STEP_BACK)
+
+
+def test_a_line_that_shows_no_id_is_told_of(
+    wave: FakeWave, to_jira: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Listing((Changed(wave.key("invoice", "2"), at(2)),), more=False, unreadable=("",))
+    monkeypatch.setattr(FakeWave, "page", lambda self, kind, after, page: shown if kind == "invoice" else Listing((), more=False))
+    poll_at(clock, 3)
+    assert asked() == [("wave-to-jira", "invoice", "2")]
+    assert (mark("invoice").problem, mark("invoice").polled_at) == (polling.PASSED_OVER, at(3))
+
+
+def test_a_customer_of_whom_only_id_and_time_are_listed_is_not_taken_for_renamed(
+    wave: FakeWave, to_zendesk: Route, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Listing((Changed(wave.key("customer", "7"), at(2)),), more=False)
+    monkeypatch.setattr(FakeWave, "page", lambda self, kind, after, page: shown if kind == "customer" else Listing((), more=False))
+    poll_at(clock, 3)
+    assert asked() == [("wave-to-zendesk", "customer", "7")]
+    assert not ShownCustomer.objects.exists()
+
+
 # --- Failures -----------------------------------------------------------------------------------------------------
+
+
+def broken(*ids: str) -> None:
+    raise OperationalError
 
 
 def test_a_crash_between_the_jobs_and_the_watermark_loses_nothing(
@@ -220,8 +412,8 @@ def test_a_crash_between_the_jobs_and_the_watermark_loses_nothing(
 ) -> None:
     wave.put_invoice("1", modified_at=at(1))
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, "wake", lambda *ids: 1 / 0)  # after everything else of the transaction
-        with pytest.raises(ZeroDivisionError):
+        patched.setattr(ledger, "wake", broken)  # after everything else of the transaction
+        with pytest.raises(OperationalError):
             poll_at(clock, 2)
     assert (SyncJob.objects.count(), mark("invoice").reached, mark("invoice").asked) == (0, NOON, {})
     poll_at(clock, 3)

@@ -12,10 +12,11 @@ from django.core.management import CommandError, call_command
 
 from audit import trail
 from audit.models import SyncJob
-from integrations import reconcile
+from integrations import reconcile, sweeping
 from integrations.core.errors import Transient
 from integrations.management.commands import reconcile as command
 from integrations.models import Binding, Connection, Route, Sweep
+from tests.admin.people import job_of
 from tests.fakes import FakeRemote, FakeWave
 from tests.integrations.reconciling import begun, brought, work
 
@@ -91,6 +92,14 @@ def test_a_destination_that_could_not_be_looked_at_is_exit_1(ready: FakeRemote, 
     assert (code, "wave-to-zendesk was not looked at" in told) == (1, True)
 
 
+@pytest.mark.parametrize("how", [(), ("--dry-run",)], ids=["a run", "a dry run"])
+def test_what_was_left_to_a_job_that_waits_is_exit_1_and_said(ready: FakeRemote, to_zendesk: Route, how: tuple[str, ...]) -> None:
+    job_of(to_zendesk, 1, key=Binding.objects.get(kind="record").key, state="pending")
+    code, told = run(*how)
+    assert (code, told.rstrip().endswith("0 mixed; 1 record was left to jobs that wait")) == (1, True)
+    assert json.loads(run(*how, "--json")[1])["left_to_jobs"] == 1
+
+
 def test_json_is_one_object_a_line_per_account(
     jira: FakeRemote, ready: FakeRemote, wave_connection: Callable[..., Connection], jira_route: Any
 ) -> None:
@@ -164,6 +173,23 @@ def test_it_keeps_to_the_time_a_failure_asks_for(ready: FakeRemote, wave: FakeWa
     monkeypatch.setattr("integrations.management.commands.reconcile.time.sleep", later)
     assert run()[0] == 0
     assert looks == [1, 1, 1], "one call, then nothing until it is due"
+
+
+@pytest.mark.parametrize("when", ["in its own turn", "while it waits"])
+def test_where_the_route_is_deleted_meanwhile_it_ends_and_says_so(
+    ready: FakeRemote, wave: FakeWave, to_zendesk: Route, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def delete() -> None:
+        Binding.objects.all().delete()
+        Route.objects.filter(pk=to_zendesk.pk).delete()
+
+    if when == "in its own turn":
+        wave.after_page = delete
+    else:
+        monkeypatch.setattr(reconcile, "carry_on", lambda sweep, deadline: False)
+        monkeypatch.setattr("integrations.management.commands.reconcile.time.sleep", lambda seconds: delete())
+    code, told = run("wave-to-zendesk")
+    assert (code, told.startswith("reconcile of wave-to-zendesk, "), told.endswith(f": {sweeping.DELETED}")) == (1, True, True)
 
 
 def test_while_a_worker_carries_it_on_the_command_only_looks(

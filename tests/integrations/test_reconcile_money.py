@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from audit.models import SyncJob
 from integrations import repairing, report
+from integrations.core.errors import Transient
 from integrations.core.records import Money
 from integrations.models import Connection, Disagreement, Route
 from tests.admin.people import job_of
@@ -87,6 +89,15 @@ def test_where_wave_disagrees_with_itself_it_is_listed_once_a_second_read_confir
     assert wave.batches == [[("", "8")]], "only who differs is read again"
 
 
+def test_a_second_read_waits_for_a_free_slot(ready: Ready, source: Connection) -> None:
+    wave = ready[0]
+    disagree(wave)
+    wave.failures = [Transient("no slot is free", code="limit", not_before=timezone.now(), counted=False, unsent=True)]
+    told = run(source)
+    assert (told["state"], [one["title"] for one in told["money"]]) == ("done", ["Customer 8"])
+    assert [kind for kind, _, _ in wave.pages] == ["sweep invoice", "sweep customer"], "no page is asked for again"
+
+
 def test_money_that_moved_between_two_pages_is_not_listed(ready: Ready, source: Connection) -> None:
     wave = ready[0]
 
@@ -103,6 +114,21 @@ def test_a_customer_about_whom_a_job_waits_is_left_to_it(ready: Ready, source: C
     show(zendesk, wave.key("invoice", "3"), "due", "1.00")
     job_of(route, 3, key=wave.key("invoice", "3"), customer_key=wave.key("customer", "8"), state="pending")
     assert run(source)["money"] == []
+
+
+@pytest.mark.parametrize("state", ["pending", "blocked"])
+def test_a_route_whose_own_job_waits_hides_the_money_of_no_other(
+    ready: Ready, jira: FakeRemote, to_jira: Route, source: Connection, state: str
+) -> None:
+    wave, zendesk, _ = ready
+    brought(wave, (to_jira, jira))
+    show(zendesk, wave.key("customer", "8"), "owed", "1.00")
+    for remote in (zendesk, jira):
+        show(remote, wave.key("invoice", "3"), "due", "1.00")
+    job_of(to_jira, 3, key=wave.key("invoice", "3"), customer_key=wave.key("customer", "8"), state=state)
+    told = run(source)
+    assert money(told) == [("Customer 8", "EUR", False, "100.00", "100.00", "1.00", "1.00")]
+    assert (told["money"][0]["held"].keys(), told["money"][0]["invoices"]) == ({"wave-to-zendesk"}, [wave.key("invoice", "3")])
 
 
 def test_mixed_currencies_are_listed_and_compared_invoice_by_invoice(ready: Ready, source: Connection) -> None:

@@ -10,10 +10,11 @@ from django.utils import timezone
 from audit.models import SyncJob
 from audit.states import State
 from integrations import pausing, report
-from integrations.models import Binding, Connection, FieldMapping, Route
+from integrations.core.errors import Rejected
+from integrations.models import Binding, Connection, FieldMapping, Finding, Route
 from tests.admin.people import job_of
-from tests.fakes import FakeRemote, FakeWave
-from tests.integrations.reconciling import LATER, brought, found, run, work
+from tests.fakes import FakeRemote, FakeWave, Fault, euro
+from tests.integrations.reconciling import LATER, begun, brought, found, run, turned, work
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[FakeWave, FakeRemote, Route]
@@ -52,8 +53,21 @@ def missed(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
     wave.put_invoice("2", due="40.00", modified_at=LATER)
 
 
+def payment_swapped(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.put_invoice("1", payments={"6": "10.00"}, modified_at=LATER)
+
+
+def paid_unnoticed(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    wave.put_invoice("2", paid=euro("10.00"), payments={"6": "10.00"}, modified_at=LATER)
+
+
 def unbound(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
     wave.put_invoice("3", due="0.00")
+
+
+def deleted(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
+    del wave.invoices["2"]
+    wave.put_invoice("1", payments={"5": "10.00"})
 
 
 def aged(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
@@ -96,6 +110,8 @@ def unreadable(wave: FakeWave, zendesk: FakeRemote, route: Route) -> None:
 
 CHANGES = {
     missed: [("Customer 7", "missed", ("owed",)), ("INV-2", "missed", ("due",))],
+    payment_swapped: [("INV-1", "missed", ())],
+    paid_unnoticed: [("INV-2", "missed", ())],
     unbound: [("INV-3", "unbound", ())],
     aged: [("Customer 7", "aged", ("tier",))],
     drifted: [("INV-1", "drifted", ("status",))],
@@ -121,12 +137,29 @@ def test_each_reason_is_told_with_the_fields_and_mended_by_a_job(
     assert (told["repairs"], told["for_people"]) == (SyncJob.objects.count(), sum(one[1] in by_people for one in expected))
 
 
-@pytest.mark.parametrize("change", [missed, unbound, aged, drifted, payment_absent, unfinished], ids=lambda one: one.__name__)
+MENDED = [missed, payment_swapped, paid_unnoticed, unbound, aged, drifted, payment_absent, unfinished]
+
+
+@pytest.mark.parametrize("change", MENDED, ids=lambda one: one.__name__)
 def test_after_the_repairs_the_next_reconcile_finds_nothing(ready: Ready, source: Connection, change: Callable[..., None]) -> None:
     change(*ready)
     run(source)
     work()
     assert report.agrees(told := run(source)), told
+
+
+def test_a_payment_that_was_swapped_for_another_unnoticed_is_taken_away_and_the_new_one_brought(ready: Ready, source: Connection) -> None:
+    wave, zendesk, _ = ready
+    payment_swapped(*ready)
+    run(source)
+    work()
+    assert [item.key for item in zendesk.objects.values() if item.kind == "payment"] == [wave.key("payment", "6")]
+    assert [write.kind for write in zendesk.writes] == ["payment"], "nothing else has changed"
+
+
+def test_a_change_of_an_invoice_without_money_that_leaves_all_fields_as_they_were_costs_no_read(ready: Ready, source: Connection) -> None:
+    ready[0].put_invoice("2", modified_at=LATER)
+    assert run(source)["findings"] == []
 
 
 def test_only_what_no_event_told_counts_as_a_missed_webhook(ready: Ready, source: Connection) -> None:
@@ -159,10 +192,15 @@ def test_a_deletion_is_carried_out_once_after_a_read_by_id(ready: Ready, source:
 def test_what_only_left_the_list_stays_as_it_is(ready: Ready, source: Connection) -> None:
     wave, zendesk, _ = ready
     hidden = wave.invoices.pop("1")
-    run(source)
+    sweep = turned(begun(source))
+    told = [one for one in report.report(sweep)["findings"] if one["reason"] == "deleted"]
+    assert ([one["means"] for one in told], report.figures(sweep)["repairs_because_a_webhook_was_missed"]) == (["deleted in Wave"], 1)
     wave.invoices["1"] = hidden
     work()
     assert zendesk.objects[remote_of(zendesk, wave)].fields["status"] == "SENT"
+    told = [one for one in report.report(sweep)["findings"] if one["reason"] == "deleted"]
+    assert [(one["means"], one["repair"]) for one in told] == [("not in Wave's lists, but still there", "succeeded")]
+    assert report.figures(sweep)["repairs_because_a_webhook_was_missed"] == 0
 
 
 def test_a_route_without_customers_is_not_asked_to_delete_the_organization_that_an_invoice_made(
@@ -187,6 +225,28 @@ def test_what_a_job_is_about_to_bring_is_left_out(ready: Ready, source: Connecti
     assert run(source)["findings"] == []
 
 
+def test_what_was_left_to_jobs_is_counted_once_a_route_and_does_not_agree(ready: Ready, source: Connection) -> None:
+    wave, _, route = ready
+    wave.page_size = 1  # records come twice then
+    wave.put_invoice("3", modified_at=LATER)
+    job_of(route, 1, key=wave.key("invoice", "1"), state=State.BLOCKED)
+    job_of(route, 7, kind="customer", key=wave.key("customer", "7"), state=State.PENDING)
+    told = run(source)
+    assert (told["left_to_jobs"], [one["title"] for one in told["findings"]], report.agrees(told)) == (2, ["INV-3"], False)
+    assert "; 2 records were left to jobs that wait" in report.in_words(told)
+    SyncJob.objects.all().delete()
+    wave.invoices.pop("3")
+    wave.put_customer("7", outstanding=euro("200.00"))
+    told = run(source)
+    assert (told["left_to_jobs"], report.agrees(told), "left to jobs" in report.in_words(told)) == (0, True, False)
+
+
+def test_a_customer_whose_invoice_a_job_brings_counts_as_left_as_the_sums_were(ready: Ready, source: Connection) -> None:
+    wave, _, route = ready
+    job_of(route, 1, key=wave.key("invoice", "1"), customer_key=wave.key("customer", "7"), state=State.PENDING)
+    assert run(source)["left_to_jobs"] == 2
+
+
 def test_what_was_written_after_the_page_was_read_is_left_out(ready: Ready, source: Connection) -> None:
     wave, _, _ = ready
     drifted(*ready)
@@ -205,15 +265,6 @@ def test_what_was_written_from_a_newer_state_is_left_out(ready: Ready, source: C
     assert run(source)["findings"] == []
 
 
-def test_a_status_that_cannot_be_mapped_is_not_asked_for_every_day(
-    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
-) -> None:
-    wave.put_invoice("1")
-    brought(wave, (to_jira, jira))
-    job_of(to_jira, 1, key=wave.key("invoice", "1"), state=State.SUCCEEDED, notes=["status_unmapped"])
-    assert run(source)["findings"] == []
-
-
 @pytest.mark.parametrize("change", [unmappable, unreadable], ids=lambda one: one.__name__)
 def test_what_ended_dead_for_its_mapping_or_form_makes_no_dead_letter_a_day(
     ready: Ready, source: Connection, change: Callable[..., None]
@@ -223,6 +274,50 @@ def test_what_ended_dead_for_its_mapping_or_form_makes_no_dead_letter_a_day(
     job_of(route, 7, kind="customer", key=wave.key("customer", "7"), state=State.DEAD)
     told = run(source)
     assert ([bool(one["job"]) for one in told["findings"]], SyncJob.objects.count()) == ([False], 1)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("change", [missed, unbound, deleted], ids=lambda one: one.__name__)
+def test_what_was_refused_before_is_no_missed_webhook_and_is_asked_for_again(
+    ready: Ready, source: Connection, change: Callable[..., None], dry_run: bool
+) -> None:
+    wave, _, route = ready
+    change(*ready)
+    about = wave.key("invoice", "3" if change is unbound else "2")
+    dead = job_of(route, 1, key=about, state=State.DEAD)
+    told = run(source, dry_run=dry_run)
+    [one] = [one for one in told["findings"] if one["kind"] == "invoice"]
+    assert (one["reason"], one["means"], bool(one["job"])) == ("refused", "failed before: see the dead letter", not dry_run)
+    assert told["repairs_because_a_webhook_was_missed"] == 0
+    assert SyncJob.objects.filter(key=about).exclude(pk=dead.pk).count() == (not dry_run)
+
+
+@pytest.mark.parametrize("about", ["another route", "resolved"])
+def test_a_dead_letter_of_another_route_or_one_that_is_resolved_explains_nothing(
+    ready: Ready, jira: FakeRemote, to_jira: Route, source: Connection, about: str
+) -> None:
+    wave, _, route = ready
+    missed(*ready)
+    healed = job_of(route, 1, state=State.SUCCEEDED)
+    values = {"resolved_by": healed} if about == "resolved" else {}
+    job_of(route if values else to_jira, 2, key=wave.key("invoice", "2"), state=State.DEAD, **values)
+    told = found(run(source, route=route))
+    assert ("zendesk", "INV-2", "missed", ("due",)) in told
+
+
+def test_what_is_refused_each_day_is_one_dead_letter(ready: Ready, source: Connection) -> None:
+    wave, zendesk, _ = ready
+    missed(*ready)
+    for _ in range(3):
+        zendesk.faults = [Fault(Rejected("PUT /record: 422", code="refused"), kind="record")]
+        run(source)
+        work()
+    left = SyncJob.objects.filter(key=wave.key("invoice", "2"), state=State.DEAD, resolved_by=None)
+    assert (left.count(), SyncJob.objects.filter(state=State.DEAD).count()) == (1, 3)
+    assert [one.reason for one in Finding.objects.filter(key=wave.key("invoice", "2")).order_by("pk")] == ["missed", "refused", "refused"]
+    run(source)
+    work()
+    assert (left.exists(), report.agrees(run(source))) == (False, True)
 
 
 # --- Routes ----------------------------------------------------------------------------------------------------------

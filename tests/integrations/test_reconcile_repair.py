@@ -1,13 +1,16 @@
 """A dry run asks for nothing; then one record, all of them, or what is left of them is repaired on request."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from audit import ledger
+from audit.ledger import Ask, Requested
 from audit.models import SyncJob
-from integrations import repairing, report
+from integrations import asking, repairing, report
 from integrations.models import Binding, Connection, Finding, Route, Sweep
 from tests.fakes import MODIFIED, FakeRemote, FakeWave
 from tests.integrations.reconciling import begun, brought, found, run, turned, work
@@ -100,3 +103,18 @@ def test_rows_say_who_they_are_about_without_names(edited: tuple[FakeWave, FakeR
     sweep = turned(begun(source, dry_run=True))
     shown = [str(sweep), *(str(row) for row in [*sweep.findings.all(), *sweep.disagreements.all()])]
     assert shown and not any("Ada" in text or "INV-" in text for text in shown)
+
+
+def test_jobs_in_any_number_are_asked_for_in_one_order_and_returned_in_theirs(to_zendesk: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that ask for the same jobs in another order would wait for each other."""
+    parts, ordinary = list[list[str]](), ledger.request
+
+    def request(asks: Sequence[Ask]) -> Requested:
+        parts.append([ask.key for ask in asks])
+        return ordinary(asks)
+
+    monkeypatch.setattr(asking, "MOST_ASKS", 2)
+    monkeypatch.setattr(ledger, "request", request)
+    jobs = asking.requested([asking.ask(to_zendesk.source, to_zendesk, "invoice", key) for key in "caedb"])
+    assert parts == [["a", "b"], ["c", "d"], ["e"]]
+    assert [job.key for job in jobs] == list("caedb")

@@ -1,24 +1,27 @@
 """A reconcile goes on in turns: through failures, crashes and two workers at once; a new one each day."""
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audit import outages
+from audit import ledger, outages
 from audit.models import Hold, SyncJob
-from integrations import reconcile, report, sweeping, tasks
+from integrations import asking, findings, phases, reconcile, report, sweeping, tasks
 from integrations.core.errors import Disconnected, Rejected, Transient
 from integrations.core.paging import BEGINNING
-from integrations.models import Connection, Line, Route, Sweep
+from integrations.models import Binding, Connection, Line, Route, Sweep
 from tests.fakes import MODIFIED, FakeRemote, FakeWave
-from tests.integrations.reconciling import FAR, begun, brought, found, reasons, run, turned
+from tests.integrations.reconciling import FAR, begun, brought, found, reasons, run, turned, work
 
 pytestmark = pytest.mark.django_db
 DOWN = Transient("POST /graphql: 503", code="unavailable")
@@ -152,6 +155,48 @@ def test_a_defect_of_ours_is_a_failure_like_others_and_its_text_stays_out_of_the
     assert "ZeroDivisionError" in caplog.text and "Ada" not in caplog.text
 
 
+# --- More of one moment than a turn can read --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dense(wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, apart: timedelta) -> FakeWave:
+    """Twelve invoices of twelve customers that changed within a second, two to a page; one cannot be read."""
+    for number in range(12):
+        at = MODIFIED + number * apart
+        wave.put_customer(str(100 + number), modified_at=at)
+        wave.put_invoice(str(number), customer=str(100 + number), modified_at=at)
+    wave.unreadable = {wave.key("invoice", "7"), wave.key("customer", "107")}
+    wave.page_size = 2
+    return wave
+
+
+def short_of_time(wave: FakeWave, pages: int) -> None:
+    """Let a turn have time for so many pages; the source's own client ends what takes longer."""
+    read: list[int] = []
+
+    def count() -> None:
+        read.append(1)
+        if len(read) % (pages + 1) == 0:
+            raise Transient("the time was used up", code="budget")
+
+    wave.after_page = count
+
+
+@pytest.mark.parametrize("pages", [1, 2, 4])
+@pytest.mark.parametrize("apart", [timedelta(0), timedelta(milliseconds=1)], ids=["same", "close"])
+def test_more_records_of_one_moment_than_a_turn_can_read_are_all_compared(dense: FakeWave, source: Connection, pages: int) -> None:
+    short_of_time(dense, pages)
+    sweep = begun(source)
+    turns = 0
+    while sweep.state == "running" and turns < 100:
+        turned(sweep)
+        turns += 1
+    assert (sweep.state, sweep.failures) == ("done", 0)
+    assert turns <= 4 * len(dense.invoices) // pages
+    unreadable = {"7": "unreadable", "107": "unreadable"}
+    assert dict(reasons(sweep)) == {str(100 * of + number): "unbound" for of in (0, 1) for number in range(12)} | unreadable
+
+
 # --- A destination fails ---------------------------------------------------------------------------------------------
 
 
@@ -224,6 +269,91 @@ def test_what_is_deleted_is_not_asked_of_a_destination_that_was_left_out(
     assert found(run(source)) == [("jira", "", "deleted", ())]
 
 
+def held(route: Route, reason: str, until: datetime | None) -> None:
+    """Hold a route's destination."""
+    Hold.objects.create(scope=f"connection:{route.destination_id}", reason=reason, until=until, created_at=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("reason", "minutes", "why"),
+    [("rate_limited", 30, "wave-to-zendesk-account is held: rate_limited"), ("needs_reconnect", None, phases.RECONNECT)],
+    ids=["for long", "until a person acts"],
+)
+def test_a_destination_that_is_held_for_long_is_left_out_without_a_call(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route, reason: str, minutes: int | None, why: str
+) -> None:
+    held(to_zendesk, reason, timezone.now() + timedelta(minutes=minutes) if minutes else None)
+    told = run(source)
+    assert (told["state"], told["left_out"], found(told), two[1].events) == ("done", {"wave-to-zendesk": why}, AT_JIRA, [])
+
+
+def test_a_destination_that_is_free_again_soon_is_waited_for_without_a_call_of_either_end(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    until = timezone.now() + timedelta(minutes=3)
+    held(to_zendesk, "rate_limited", until)
+    sweep = turned(begun(source))
+    assert (sweep.state, sweep.due_at, sweep.problem) == ("running", until, "wave-to-zendesk-account is held: rate_limited")
+    assert (two[0].pages, two[1].events) == ([], [])
+    Hold.objects.update(until=timezone.now())
+    assert (turned(sweep).state, sweep.left_out) == ("done", {})
+
+
+def test_a_destination_that_is_held_again_and_again_is_left_out_at_the_fifth_time(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    held(to_zendesk, "vendor_down", timezone.now() + timedelta(minutes=3))
+    sweep = turned(begun(source), times=4)
+    assert (sweep.state, sweep.failures, sweep.left_out) == ("running", 4, {})
+    turned(sweep)
+    assert (sweep.state, sweep.left_out, two[1].events) == ("done", {"wave-to-zendesk": "wave-to-zendesk-account is held: vendor_down"}, [])
+
+
+def test_of_a_destination_that_was_down_one_page_is_the_probe(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route
+) -> None:
+    held(to_zendesk, "vendor_down", timezone.now())
+    assert outages.is_free(f"connection:{to_zendesk.destination_id}"), "another worker probes"
+    assert (turned(begun(source)).state, two[1].events) == ("running", [])
+    Hold.objects.update(until=timezone.now())
+    two[1].down = Transient("GET /record/many: 503", code="unavailable")
+    turned(Sweep.objects.get())
+    assert two[1].events == ["observe record 1"]
+    assert Hold.objects.get().probing, "the call was the probe"
+
+
+# --- What is gone ----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_never_surely_written_of_a_record_that_is_gone_is_marked_too(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
+) -> None:
+    """A create that gave up without an answer, and what a backfill has adopted, but not what is another business's."""
+    wave.put_invoice("1")
+    brought(wave, (to_jira, jira))
+    before = timezone.now() - timedelta(days=2)
+    keys = {number: wave.key("invoice", number) for number in ("2", "3")} | {"4": "wave:another:invoice:4"}
+    made = {number: jira.make("record", key, {"number": number, "status": "SENT"}) for number, key in keys.items()}
+    for number, key in keys.items():
+        adopted = {"remote_id": made[number], "state": "in_doubt"} if number in "34" else {"state": "creating", "begun_at": before}
+        Binding.objects.create(route=to_jira, kind="record", key=key, **adopted)
+    told = run(source)
+    assert [(one["key"], one["reason"]) for one in told["findings"]] == [(keys[number], "deleted") for number in ("2", "3")]
+    work()
+    assert [str(row["status"]) for row in jira.holds()["record"]] == ["SENT", "DELETED", "DELETED", "SENT"]
+    assert found(run(source)) == []
+
+
+def test_one_that_is_being_created_while_the_lists_are_read_is_not_taken_for_gone(
+    wave: FakeWave, jira: FakeRemote, to_jira: Route, source: Connection
+) -> None:
+    wave.put_invoice("1")
+    brought(wave, (to_jira, jira))
+    sweep = begun(source)
+    Binding.objects.create(route=to_jira, kind="record", key=wave.key("invoice", "2"), state="creating", begun_at=timezone.now())
+    assert (turned(sweep).state, reasons(sweep)) == ("done", [])
+
+
 # --- Workers ---------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +363,52 @@ def test_of_two_workers_at_once_one_carries_it_on(five: FakeWave, source: Connec
     five.after_page = lambda: answers.append(reconcile.carry_on(Sweep.objects.get(pk=sweep.pk), deadline=FAR))
     turned(sweep)
     assert (set(answers), sweep.state) == ({False}, "done")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("phase", ["invoice", "gone invoices"])
+def test_a_delivery_about_a_record_that_is_being_asked_for_waits_and_neither_is_thrown_out(
+    wave: FakeWave,
+    zendesk: FakeRemote,
+    jira: FakeRemote,
+    to_zendesk: Route,
+    to_jira: Route,
+    source: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+) -> None:
+    """On PostgreSQL two transactions that ask for the same jobs in another order would wait for each other."""
+    wave.put_invoice("1")
+    if phase != "invoice":
+        brought(wave, (to_zendesk, zendesk), (to_jira, jira))
+        wave.invoices.clear()
+    told: list[str] = []
+
+    def deliver() -> None:
+        try:
+            with transaction.atomic():
+                ledger.request([asking.ask(source, route, "invoice", wave.key("invoice", "1")) for route in (to_zendesk, to_jira)])
+            told.append("taken")
+        except OperationalError as error:
+            told.append(str(error))
+        finally:
+            connections.close_all()
+
+    threads, ordinary = [threading.Thread(target=deliver)], findings.note
+
+    def note(*given: Any, **more: Any) -> None:
+        ordinary(*given, **more)
+        if not told and not threads[0].ident:
+            threads[0].start()
+            time.sleep(0.5)
+
+    monkeypatch.setattr(findings, "note", note)
+    sweep = begun(source)
+    Sweep.objects.filter(pk=sweep.pk).update(phase=phase)
+    turned(sweep)
+    threads[0].join()
+    assert (told, sweep.state, sweep.failures) == (["taken"], "done", 0)
+    assert SyncJob.objects.filter(kind="invoice").count() == 2
 
 
 def test_a_crash_between_two_pages_is_followed_by_another_worker_once_the_lease_ends(five: FakeWave, source: Connection) -> None:
@@ -266,6 +442,27 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(five: FakeWave, source
     turned(sweep)
     assert (sweep.state, sweep.lease_owner, reasons(sweep)) == ("running", "another worker", [("1", "unbound"), ("2", "unbound")])
     assert SyncJob.objects.count() == 2
+
+
+@pytest.mark.parametrize("when", ["before the turn", "within it"])
+def test_one_whose_route_is_deleted_meanwhile_ends_in_peace(
+    five: FakeWave, source: Connection, to_zendesk: Route, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    sweep = begun(source, route=to_zendesk)
+
+    def delete() -> None:
+        Route.objects.get(pk=to_zendesk.pk).delete()
+
+    if when == "within it":
+        five.after_page = lambda: delete() if len(five.pages) == 2 else None
+    else:
+        delete()
+    assert reconcile.carry_on(sweep, deadline=FAR) == (when == "within it")
+    assert len(five.pages) == (2 if when == "within it" else 0), "nothing more is read"
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    if when == "within it":
+        assert (sweep.state, sweep.problem) == ("cancelled", sweeping.DELETED)
+    assert (Sweep.objects.count(), Line.objects.count()) == (0, 0)
 
 
 def test_a_crash_before_the_very_end_is_ended_by_the_next_turn(five: FakeWave, source: Connection) -> None:
@@ -368,6 +565,75 @@ def test_a_failed_one_is_tried_again_four_times_ever_later_and_then_the_next_day
     clock.shift(timedelta(hours=7))
     tasks.reconcile()
     assert Sweep.objects.count() == 7, "one that has come to its end stands for the day"
+
+
+def scheduled(clock: time_machine.Traveller, *, until: datetime, every: timedelta = timedelta(minutes=1)) -> None:
+    """Let the schedule run until then."""
+    while timezone.now() <= until:
+        tasks.reconcile()
+        clock.shift(every)
+
+
+def tries() -> list[tuple[str, str, list[str]]]:
+    """Return when each reconcile was begun, of which route, and whom it left out."""
+    listed = Sweep.objects.select_related("route").order_by("pk")
+    return [(f"{one.created_at:%d %H:%M}", one.route.slug if one.route else "", sorted(one.left_out)) for one in listed]
+
+
+def test_a_destination_that_was_down_at_midnight_is_looked_at_a_quarter_of_an_hour_after(
+    two: tuple[FakeWave, FakeRemote], source: Connection, clock: time_machine.Traveller
+) -> None:
+    two[1].down = Transient("GET /record/many: 503", code="unavailable")
+    clock.move_to(datetime(2026, 3, 28, 0, 5, tzinfo=UTC), tick=False)
+    scheduled(clock, until=datetime(2026, 3, 28, 0, 15, tzinfo=UTC))
+    two[1].down = None
+    scheduled(clock, until=datetime(2026, 3, 28, 9, tzinfo=UTC))
+    assert tries() == [("28 00:05", "", ["wave-to-zendesk"]), ("28 00:30", "wave-to-zendesk", [])]
+    assert Sweep.objects.latest("pk").state == "done"
+    clock.move_to(datetime(2026, 3, 29, 0, 5, tzinfo=UTC), tick=False)
+    tasks.reconcile()
+    assert tries()[2:] == [("29 00:05", "", [])], "the next day's is for all"
+
+
+def test_a_destination_that_stays_down_is_tried_four_times_more_each_day(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route, clock: time_machine.Traveller
+) -> None:
+    two[1].down = Rejected("GET /record/many: 400")
+    clock.move_to(datetime(2026, 3, 28, 0, 5, tzinfo=UTC), tick=False)
+    scheduled(clock, until=datetime(2026, 3, 29, 0, 5, tzinfo=UTC), every=timedelta(minutes=15))
+    assert [begun_at for begun_at, _, _ in tries()] == ["28 00:05", "28 00:20", "28 01:20", "28 04:20", "28 10:20", "29 00:05"]
+    assert [slug for _, slug, _ in tries()] == ["", *["wave-to-zendesk"] * 4, ""]
+
+
+@pytest.mark.parametrize("how", ["held", "disconnected"])
+def test_while_a_destination_cannot_be_called_no_try_is_spent(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route, clock: time_machine.Traveller, how: str
+) -> None:
+    connections = Connection.objects.filter(pk=to_zendesk.destination_id)
+    clock.move_to(datetime(2026, 3, 28, 0, 5, tzinfo=UTC), tick=False)
+    if how == "held":
+        held(to_zendesk, "rate_limited", timezone.now() + timedelta(hours=8))
+    else:
+        connections.update(status=Connection.Status.NEEDS_RECONNECT)
+    scheduled(clock, until=datetime(2026, 3, 28, 7, 50, tzinfo=UTC), every=timedelta(minutes=15))
+    assert tries() == [("28 00:05", "", ["wave-to-zendesk"])]
+    connections.update(status=Connection.Status.READY)
+    scheduled(clock, until=datetime(2026, 3, 28, 12, tzinfo=UTC), every=timedelta(minutes=15))
+    assert tries()[1:] == [("28 08:05", "wave-to-zendesk", [])]
+
+
+def test_a_reconcile_by_hand_that_has_looked_at_it_ends_the_tries(
+    two: tuple[FakeWave, FakeRemote], source: Connection, to_zendesk: Route, clock: time_machine.Traveller
+) -> None:
+    two[1].down = Rejected("GET /record/many: 400")
+    clock.move_to(datetime(2026, 3, 28, 0, 5, tzinfo=UTC), tick=False)
+    tasks.reconcile()
+    two[1].down = None
+    run(source, route=to_zendesk, dry_run=True)
+    clock.shift(timedelta(minutes=5))
+    run(source, route=to_zendesk)
+    scheduled(clock, until=datetime(2026, 3, 28, 23, tzinfo=UTC), every=timedelta(minutes=15))
+    assert len(tries()) == 3
 
 
 # --- Effort ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A reconcile's report as values, as CSV that no spreadsheet takes for formulas, and in one line."""
 
 import csv
+import re
 from typing import Any
 
 import pytest
@@ -57,6 +58,7 @@ def test_the_whole_report(sweep: Sweep, to_zendesk: Route) -> None:
         "repairs_because_a_webhook_was_missed": 0,
         "for_people": 0,
         "disagreements": 1,
+        "left_to_jobs": 0,
         "mixed": 0,
         "findings": [
             {
@@ -110,6 +112,16 @@ def test_what_a_spreadsheet_would_take_for_a_formula_begins_with_an_apostrophe(s
     rows = list(csv.reader(text.split("\r\n")[1:])) if "\r=" not in title and "\n" not in title else []
     assert text.count(f"'{title}".replace('"', '""')) == 2
     assert all(cell[:1] not in ("=", "@", "+", "\t", "\r") for row in rows for cell in row)
+
+
+@pytest.mark.parametrize("title", ["x;=1+1", 'x";=1+1', 'x; "=1+1', "x;;\N{FULLWIDTH EQUALS SIGN}1", "x;@SUM(A1);-1"])
+def test_no_cell_is_taken_for_a_formula_where_a_spreadsheet_splits_at_semicolons(sweep: Sweep, to_zendesk: Route, title: str) -> None:
+    finding(sweep, to_zendesk, title, key="wave:b:invoice:1")
+    disagreement(sweep, title)
+    text = report.as_csv([report.report(sweep)])
+    cells = [cell for line in text.splitlines() for cell in line.split(";")]
+    assert len(cells) > 3 and [cell for cell in cells if cell.lstrip(' "')[:1] in report.FORMULAS] == []
+    assert all(cell[:1] == cell[-1:] == '"' for line in text.splitlines() for cell in re.split(r',(?=")', line))
 
 
 @pytest.mark.parametrize("title", ["Ada & Sons", "A-1", "3 = three", "O'Neill", "Müller"])

@@ -7,10 +7,11 @@ from django.db import connection
 from pytest_django import Settings
 
 from audit import ledger
+from audit.models import SyncJob
 from integrations import asking, inbox, pipeline
 from integrations.bench import filling, plans
 from integrations.bench.plans import Statement
-from integrations.models import Connection, Route
+from integrations.models import Connection, FieldMapping, Route
 from integrations.sandbox.wave_webhooks import envelope
 from tests.conftest import BUSINESS
 from tests.fakes import FakeRemote, FakeWave
@@ -59,6 +60,17 @@ def test_a_delivery_costs_six_statements(source: Connection, routes: list[Route]
         "INSERT django_q_ormq",
         "INSERT integrations_delivery",
     ]
+
+
+def test_whether_customers_show_sums_costs_no_statement(source: Connection, jira_route: Callable[..., Route], signed: Signed) -> None:
+    for slug, template in (("telling", "{{ customer.overdue }}"), ("silent", "{{ customer.name }}")):
+        route = jira_route(source, slug, kinds=("customer", "invoice"))
+        FieldMapping.objects.create(route=route, kind="customer", target="description", template=template)
+    with plans.caught() as statements:
+        deliver(source, signed)
+    assert len(work(statements)) == 6
+    jobs = SyncJob.objects.order_by("route_slug", "kind").values_list("route_slug", "kind")
+    assert list(jobs) == [("silent", "invoice"), ("telling", "customer"), ("telling", "invoice")]
 
 
 def test_a_claim_takes_all_its_jobs_in_one_statement(source: Connection, routes: list[Route], signed: Signed) -> None:

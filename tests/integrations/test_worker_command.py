@@ -25,6 +25,8 @@ STARTED_LONG_AGO = worker.STALE_AFTER.total_seconds() + 1
 class Cluster:
     """A cluster as the supervisor sees it: it runs, and says what was done to it."""
 
+    pid = 2**30  # no process has it
+
     def __init__(self) -> None:
         self.told: list[str] = []
 
@@ -35,14 +37,15 @@ class Cluster:
         self.told.append("terminate")
 
     def wait(self, timeout: float | None = None) -> int:
-        self.told.append("wait")
+        if timeout is not None:
+            self.told.append("wait")
         return 0
 
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """Put back what the command does to the process's signals."""
-    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for sign, handler in before.items():
         signal.signal(sign, handler)
@@ -61,8 +64,8 @@ def supervise(monkeypatch: pytest.MonkeyPatch, *, looks: int, age: float = START
     def look(seconds: float) -> None:
         nonlocal looks
         looks -= 1
-        if looks < 0:
-            raise worker._StopError
+        if looks <= 0:
+            signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(command, "_start", start)
     monkeypatch.setattr("integrations.management.commands.worker.time.sleep", look)

@@ -90,8 +90,9 @@ class Site:
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a process and everything it has started, without a warning."""
         below = list(descendants(process.pid))
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with what it has started since
+        for group in [process.pid, *below]:  # a cluster leads a group of its own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)  # with what it has started since
         self.kill_all(below)
         process.wait(10)
 
@@ -118,14 +119,17 @@ class Site:
 
 def descendants(pid: int) -> Iterator[int]:
     """Yield all processes below one."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        below = [int(word) for word in children.read_text().split()]
-    except OSError:
-        return
-    for child in below:
+    for child in children(pid):
         yield from descendants(child)
         yield child
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that one has started, the first first."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 # --- What is compared ---------------------------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 """manage.py worker and gunicorn as processes: woken by rows, restarted, stopped, and killed between a webhook and its work."""
 
-from datetime import timedelta
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
@@ -14,7 +18,7 @@ from integrations.demo.stage import free_port
 from integrations.management.commands.run import web
 from integrations.models import Delivery
 from tests.flows.world import WEBHOOK_SECRET, key_of
-from tests.processes.site import Site, descendants, held, let_leases_end, unbound, unsettled, until
+from tests.processes.site import Site, children, descendants, held, let_leases_end, unbound, unsettled, until
 
 PATIENCE = 60  # seconds, on a machine that is busy with other tests
 
@@ -53,6 +57,54 @@ def test_the_supervisor_wakes_workers_for_due_rows_restarts_a_killed_cluster_and
     assert supervisor.wait(PATIENCE) == 0
     assert site.alive(left) == []
     assert Heartbeat.objects.filter(stopped=True).exists(), "nobody waits for a machine that was stopped in good order"
+
+
+# The supervisor, which takes a silence of seconds for one of minutes.
+HASTY = """
+import sys
+from datetime import UTC, datetime, timedelta
+import django
+django.setup()
+from django.core.management import execute_from_command_line
+from integrations.management.commands import worker
+worker.ASK_AFTER, worker.STALE_AFTER = 4.0, timedelta(seconds=20)
+sys.argv = ["manage.py", "worker"]
+execute_from_command_line(sys.argv)
+"""
+
+
+def beats(since: float) -> bool:
+    return Heartbeat.objects.filter(stopped=False, beat_at__gt=datetime.fromtimestamp(since, UTC)).exists()
+
+
+def test_of_a_cluster_that_hangs_since_an_idle_worker_was_killed_no_process_is_left(site: Site) -> None:
+    Heartbeat.objects.all().delete()
+    supervisor = site.start("worker", sys.executable, "-c", HASTY, WORKERS="1", DJANGO_SETTINGS_MODULE="connector_site.settings")
+    until(lambda: Heartbeat.objects.exists(), "the worker has beaten", seconds=PATIENCE)
+    time.sleep(0.5)  # it waits for a task, and holds the lock that the next one will wait for
+    [cluster] = children(supervisor.pid)
+    [sentinel] = children(cluster)
+    idle = children(sentinel)[0]
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: idle not in children(sentinel) and len(children(sentinel)) == 3, "another worker is there, and waits", seconds=PATIENCE)
+    hung, killed_at = [cluster, *descendants(cluster)], time.time()
+    until(lambda: children(supervisor.pid) not in ([cluster], []), "another cluster is there", seconds=PATIENCE)
+    until(lambda: beats(killed_at + 1), "and it beats", seconds=PATIENCE)
+    assert site.alive(hung) == []
+
+
+@pytest.mark.parametrize("command", ["worker", "run"])
+def test_ctrl_c_ends_the_cluster_in_good_order(site: Site, command: str) -> None:
+    Heartbeat.objects.all().delete()
+    bind = ("--bind", f"127.0.0.1:{free_port(0)}") if command == "run" else ()
+    supervisor = site.start(command, sys.executable, "manage.py", command, *bind)
+    until(lambda: Heartbeat.objects.exists(), "a worker has beaten", seconds=PATIENCE)
+    below = list(descendants(supervisor.pid))
+    os.killpg(supervisor.pid, signal.SIGINT)  # as a terminal does
+    assert supervisor.wait(PATIENCE) == 0, site.log(command)
+    assert site.alive(below) == []
+    assert Heartbeat.objects.filter(stopped=True).exists()
+    assert "has stopped" in site.log(command), "the cluster was not killed"
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Four bugs, put into production code on purpose: a simulation that does not find them proves nothing."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,8 @@ from audit.states import State
 from integrations import bindings, polling, reading, systems
 from integrations.bindings import Begun
 from integrations.core.errors import ConnectorError
-from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Changed, Snapshot, number_of
+from integrations.core.paging import Turned
+from integrations.core.records import CUSTOMER, INVOICE, PAYMENT, Listing, Snapshot, number_of
 from integrations.models import Binding, Connection
 
 
@@ -67,13 +68,14 @@ def early_watermark() -> Iterator[None]:
     """Move the watermark before the jobs are stored, in a transaction of its own."""
     ordinary = polling._store
 
-    def store(this: polling.Poll, records: Sequence[Changed]) -> None:
+    def store(this: polling.Poll, turned: Turned[Listing]) -> None:
         now: datetime = timezone.now()
+        records = turned.page.records
         reached = max([this.row.reached, *(min(one.modified_at, now) for one in records)])
         asked = polling._asked(this.row, records, polling._stale(this, records))
         mine = type(this.row).objects.filter(pk=this.row.pk, lease_owner=this.row.lease_owner)
         mine.update(reached=reached, asked=asked)
-        ordinary(this, records)
+        ordinary(this, turned)
 
     with mock.patch.object(polling, "_store", store):
         yield

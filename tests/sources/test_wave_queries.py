@@ -25,6 +25,8 @@ def test_documents_are_found() -> None:
         "INVOICES_PAGE",
         "INVOICE_AND_CUSTOMER",
         "INVOICE_OF_PAYMENT",
+        "LISTED_CUSTOMERS",
+        "LISTED_INVOICES",
         "OPEN_INVOICES",
         "SWEEP_CUSTOMERS",
         "SWEEP_INVOICES",

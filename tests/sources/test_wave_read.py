@@ -8,7 +8,7 @@ from integrations.core.errors import ConnectorError, Disconnected, Rejected, Tra
 from integrations.core.ports import Check
 from integrations.core.records import Address, Business, Changed, Customer, Invoice, Listing, Money, OpenInvoice, Payment, Snapshot
 from integrations.sandbox.server import Fault
-from integrations.sandbox.wave_graphql import refusal
+from integrations.sandbox.wave_graphql import View, refusal
 from tests.wave_story import NOW, UUID, Story, number
 
 
@@ -249,6 +249,45 @@ def test_changes_are_listed_the_oldest_first_with_what_polling_compares(story: S
     assert (listed.key, listed.customer) == (f"wave:{UUID}:invoice:{number(invoice)}", customer.key)
     assert story.source().changed_customers(customer.modified_at, 1) == Listing((), more=False)
     assert story.asked() - before == 3
+
+
+@pytest.mark.parametrize(("kind", "member"), [("customer", "name"), ("invoice", "customer")])
+def test_a_record_that_fails_inside_wave_is_listed_with_the_others(
+    story: Story, monkeypatch: pytest.MonkeyPatch, kind: str, member: str
+) -> None:
+    """Its page then tells ids and times only."""
+    for count in range(3):
+        story.wave.add_invoice(story.wave.add_customer(story.business, f"Customer {count}"), f"INV-{count}", total="10.00")
+    nodes = list(story.wave.customers if kind == "customer" else story.wave.invoices)
+    ordinary = getattr(View, kind)
+    monkeypatch.setattr(View, kind, lambda view, row: ordinary(view, row) | ({member: None} if row.id == nodes[1] else {}))
+    source = story.source()
+    listed = (source.changed_customers if kind == "customer" else source.changed_invoices)(NOW - timedelta(days=1), 1)
+    assert [one.key for one in listed.records] == [f"wave:{UUID}:{kind}:{number(node)}" for node in nodes]
+    assert {(one.customer, one.shown) for one in listed.records} == {("", "")}
+    assert story.asked() == 2
+
+
+def test_a_line_in_another_form_is_named_and_the_others_are_listed(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in range(3):
+        story.wave.add_invoice(story.customer, f"INV-{count}", total="10.00")
+    nodes = list(story.wave.invoices)
+    ordinary = View.invoice
+    odd = {"customer": {"id": "another form"}}
+    monkeypatch.setattr(View, "invoice", lambda view, row: ordinary(view, row) | (odd if row.id == nodes[1] else {}))
+    listed = story.source().changed_invoices(NOW - timedelta(days=1), 1)
+    keys = [f"wave:{UUID}:invoice:{number(node)}" for node in nodes]
+    assert ([one.key for one in listed.records], listed.unreadable) == ([keys[0], keys[2]], (keys[1],))
+
+
+def test_a_listing_of_which_no_line_can_be_read_is_drift(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in range(3):
+        story.wave.add_invoice(story.customer, f"INV-{count}", total="10.00")
+    ordinary = View.invoice
+    monkeypatch.setattr(View, "invoice", lambda view, row: ordinary(view, row) | {"customer": {"id": "another form"}})
+    with pytest.raises(Rejected) as caught:
+        story.source().changed_invoices(NOW - timedelta(days=1), 1)
+    assert caught.value.code == "schema_drift"
 
 
 def test_a_listing_says_whether_more_pages_follow(story: Story) -> None:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from tqdm import tqdm
 
-from integrations import backfill, estimating, keys
+from integrations import backfill, estimating, keys, sweeping
 from integrations.core.errors import ConnectorError, Misconfigured
 from integrations.core.mapping import near
 from integrations.core.records import CUSTOMER, INVOICE
@@ -71,12 +71,12 @@ class Command(BaseCommand):
         if changed:
             self.stdout.write(words)
             return
-        sweep.refresh_from_db()  # it may have ended meanwhile
+        sweeping.read_again(sweep)  # it may have ended meanwhile
         self.stdout.write(f"it is {sweep.get_state_display()} already: nothing was changed")
 
     def _carry_on(self, sweep: Sweep) -> None:
         backfill.resume(sweep)
-        sweep.refresh_from_db()
+        sweeping.read_again(sweep)
         try:
             self._watch(sweep)
         except KeyboardInterrupt:
@@ -105,7 +105,7 @@ class Command(BaseCommand):
             while sweep.state == Sweep.State.RUNNING:
                 if sweep.due_at <= timezone.now():
                     backfill.carry_on(sweep, deadline=time.monotonic() + TURN)
-                sweep.refresh_from_db()
+                sweeping.read_again(sweep)
                 bar.total = sweep.figures.get("total")
                 bar.update(sweep.figures.get("passed", 0) - bar.n)
                 failed, calls = sweep.figures.get("failed", 0), sweep.figures.get("calls", 0)

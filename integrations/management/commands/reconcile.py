@@ -13,7 +13,7 @@ from tqdm import tqdm
 from audit.models import SyncJob
 from audit.replay import NoWorkerError, ends
 from audit.states import State
-from integrations import reconcile, report
+from integrations import reconcile, report, sweeping
 from integrations.core.mapping import near
 from integrations.models import Connection, Finding, Route, Sweep
 
@@ -52,9 +52,11 @@ class Command(BaseCommand):
         sweep, begun = reconcile.begin(source, route=route, dry_run=dry_run, started_by="command")
         if not begun and (sweep.route_id, sweep.dry_run) != (route.pk if route else None, dry_run):
             raise CommandError(f"another one is running: {sweep}. Try again when it has ended; the admin shows it.", returncode=2)
-        with tqdm(desc=str(sweep), unit=" pages", file=self.stderr, disable=None) as bar:
+        name = str(sweep)
+        with tqdm(desc=name, unit=" pages", file=self.stderr, disable=None) as bar:
             while sweep.state == Sweep.State.RUNNING:
-                _carry_on(sweep)
+                if not _carry_on(sweep):
+                    raise CommandError(f"{name}: {sweeping.DELETED}", returncode=1)
                 bar.update(sweep.figures.get("pages", 0) - bar.n)
                 bar.set_postfix_str(sweep.problem or sweep.phase)
         return sweep
@@ -81,16 +83,17 @@ def _fields(one: dict[str, Any]) -> str:
     return f" ({', '.join(one['fields'])})" if one["fields"] else ""
 
 
-def _carry_on(sweep: Sweep) -> None:
-    """Take one turn, or wait a moment where it is not due or a worker is at it."""
+def _carry_on(sweep: Sweep) -> bool:
+    """Take one turn, or wait a moment where it is not due or a worker is at it; False where it was deleted."""
     if sweep.due_at > timezone.now() or not reconcile.carry_on(sweep, deadline=time.monotonic() + TURN):
         time.sleep(PAUSE)
-    sweep.refresh_from_db()
+    return sweeping.read_again(sweep)
 
 
 def _is_in_order(found: dict[str, Any]) -> bool:
-    """Whether all agreed, or all that differed has its repair and nothing waits for a person."""
-    if found["state"] != Sweep.State.DONE or found["left_out"] or found["disagreements"] or found["for_people"]:
+    """Whether all was looked at and agreed, or all that differed has its repair and nothing waits for a person."""
+    unseen = found["state"] != Sweep.State.DONE or found["left_out"] or found["left_to_jobs"]
+    if unseen or found["disagreements"] or found["for_people"]:
         return False
     return bool(found["differing"] == (0 if found["dry_run"] else found["repairs"]))
 

@@ -1,6 +1,7 @@
 """manage.py worker: run django-q2's cluster and look after it."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -22,41 +23,42 @@ STALE_AFTER = trail.HEARTBEAT_GAP
 ASK_AFTER = 60.0  # seconds without a beat of this machine
 
 
-class _StopError(Exception):
-    """We were told to stop."""
-
-
-def _stop(signum: int, frame: Any) -> None:
-    raise _StopError
-
-
 class Command(BaseCommand):
     help = "Run the workers of this machine: start a cluster, wake it when a job falls due, restart it when its heartbeat is stale."
 
+    _told_to_stop = False
+
     def handle(self, *args: Any, **options: Any) -> None:
         require_keys()
-        signal.signal(signal.SIGTERM, _stop)
-        signal.signal(signal.SIGINT, _stop)
+        self._listen()
         cluster = self._start()
-        try:
-            while True:
-                time.sleep(LOOK_EVERY)
-                if cluster.poll() is not None or self._is_stale():
-                    self.stderr.write("the worker cluster is gone or hangs: starting a new one")
-                    self._end(cluster, patience=5)
-                    cluster = self._start()
-                self._wake()
-        except _StopError:
-            for sign in (signal.SIGTERM, signal.SIGINT):  # told twice, by Ctrl-C and by `run`: once is enough
-                signal.signal(sign, signal.SIG_IGN)
-            self._end(cluster, patience=STOP_PATIENCE)
-            with contextlib.suppress(DatabaseError):
-                trail.beat(stopped=True)
+        while not self._told_to_stop:
+            if cluster.poll() is not None or self._is_stale():
+                self.stderr.write("the worker cluster is gone or hangs: starting a new one")
+                self._end(cluster, patience=5)
+                cluster = self._start()
+            self._wake()
+            time.sleep(LOOK_EVERY)
+        self._end(cluster, patience=STOP_PATIENCE)
+        with contextlib.suppress(DatabaseError):
+            trail.beat(stopped=True)
+
+    def _listen(self) -> None:
+        """Take note when we are told to stop, by a terminal that closes too: the cluster hears of it through us only."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, self._stop)
+
+    def _stop(self, signum: int, frame: Any) -> None:
+        # Only noted: raised here, it could get lost with a cluster that is being started, or come twice, by Ctrl-C and by `run`.
+        self._told_to_stop = True
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """Start a cluster in a group of its own, so that all of it can be ended together."""
         self._started = time.monotonic()
         async_task("integrations.tasks.beat")  # the schedule's first beat may be a minute away
-        return subprocess.Popen([sys.executable, sys.argv[0], "qcluster"])  # noqa: S603 - our own command
+        return subprocess.Popen([sys.executable, sys.argv[0], "qcluster"], start_new_session=True)  # noqa: S603 - our own command
 
     def _is_stale(self) -> bool:
         """Whether this machine's cluster has had time to beat and did not: one killed idle worker hangs it silently."""
@@ -68,7 +70,8 @@ class Command(BaseCommand):
                 return False
             # Another machine may have taken all the tasks so far: one each second, and some come here.
             async_task("integrations.tasks.beat")
-            return running >= STALE_AFTER.total_seconds() and trail.is_silent(settings.WORKER_NAME)
+            patience = STALE_AFTER.total_seconds()
+            return running >= patience and trail.is_silent(settings.WORKER_NAME, for_longer_than=patience)
         return False
 
     def _wake(self) -> None:
@@ -80,9 +83,10 @@ class Command(BaseCommand):
                 sweeping.wake("backfill")
 
     def _end(self, cluster: subprocess.Popen[bytes], *, patience: float) -> None:
+        """Tell a cluster to finish, and kill what is left of it: its main process waits for the others without an end."""
         cluster.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             cluster.wait(patience)
-        except subprocess.TimeoutExpired:
-            cluster.kill()
-            cluster.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(cluster.pid, signal.SIGKILL)  # the group outlives its leader: workers would keep their database connections
+        cluster.wait()

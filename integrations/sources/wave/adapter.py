@@ -113,16 +113,26 @@ class WaveSource:
         return mapping.record_number(found, "Invoice")
 
     def changed_customers(self, after: datetime, page: int) -> Listing:
-        """Return a page of the customers modified after a moment, the oldest change first; one request."""
+        """Return a page of the customers modified after a moment, the oldest change first; one request, two where a record fails."""
         uuid = self._business()
-        found = self._client.changed_customers(mapping.node_id(uuid), after.isoformat(), page)
-        return parsed(lambda: listing(found, mapping.changed_customer, uuid))
+        found, failure = self._client.changed_customers(mapping.node_id(uuid), after.isoformat(), page)
+        if failure is not None:
+            return self._listed(CUSTOMER, after, page)
+        return parsed(lambda: listing(found, CUSTOMER, mapping.changed_customer, uuid))
 
     def changed_invoices(self, after: datetime, page: int) -> Listing:
-        """Return a page of the invoices modified after a moment, the oldest change first; one request."""
+        """Return a page of the invoices modified after a moment, as `changed_customers`."""
         uuid = self._business()
-        found = self._client.changed_invoices(mapping.node_id(uuid), after.isoformat(), page)
-        return parsed(lambda: listing(found, mapping.changed_invoice, uuid))
+        found, failure = self._client.changed_invoices(mapping.node_id(uuid), after.isoformat(), page)
+        if failure is not None:
+            return self._listed(INVOICE, after, page)
+        return parsed(lambda: listing(found, INVOICE, mapping.changed_invoice, uuid))
+
+    def _listed(self, kind: str, after: datetime, page: int) -> Listing:
+        """Return a page of ids and times: what fails inside one record is found by the read of that record."""
+        uuid = self._business()
+        found = self._client.listed(kind, mapping.node_id(uuid), after.isoformat(), page)
+        return parsed(lambda: listing(found, kind, lambda node, business: mapping.changed_record(node, kind, business), uuid))
 
     def sweep_customers(self, after: datetime, page: int) -> Swept[Customer]:
         """Return a page of whole customers modified after a moment, the oldest change first; one request."""
@@ -130,7 +140,7 @@ class WaveSource:
         found, failure = self._client.sweep_customers(mapping.node_id(uuid), after.isoformat(), page)
         before = previous(found, page, CUSTOMER, uuid)
         if failure is not None:
-            lines = self.changed_customers(after, page)
+            lines = self._listed(CUSTOMER, after, page)
             return self._read_apart(lines, failure, lambda line: Asked(customer=number_of(line.key)), lambda seen: seen.customer, before)
         zone = self.fallback_time_zone
         return parsed(lambda: swept(found, page, CUSTOMER, mapping.customer, uuid=uuid, read_at=read_at, fallback=zone))
@@ -141,7 +151,7 @@ class WaveSource:
         found, failure = self._client.sweep_invoices(mapping.node_id(uuid), after.isoformat(), page)
         before = previous(found, page, INVOICE, uuid)
         if failure is not None:
-            lines = self.changed_invoices(after, page)
+            lines = self._listed(INVOICE, after, page)
             return self._read_apart(lines, failure, lambda line: Asked(invoice=number_of(line.key)), _without_payments, before)
         zone = self.fallback_time_zone
         return parsed(lambda: swept(found, page, INVOICE, mapping.listed_invoice, uuid=uuid, read_at=read_at, fallback=zone))
@@ -165,7 +175,7 @@ class WaveSource:
         if seen is None:
             raise failure
         records, unreadable = pieced(listed.records, reads, pick)
-        return Swept(tuple(records), listed.more, seen.business, seen.read_at, seen.today, tuple(unreadable), before)
+        return Swept(tuple(records), listed.more, seen.business, seen.read_at, seen.today, (*unreadable, *listed.unreadable), before)
 
     def counts(self, after: datetime) -> Mapping[str, int]:
         """Return how many customers and invoices were modified after a moment, by kind; one request."""

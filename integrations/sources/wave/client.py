@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from integrations.core import records
 from integrations.core.errors import ConnectorError
 from integrations.http import ApiClient
 from integrations.sources.wave import queries
@@ -54,13 +55,22 @@ class WaveClient:
         found = ask(self.api, queries.OPEN_INVOICES, {"business": business, "customer": customer, "page": page})
         return member(member(found, "business"), "openInvoices")
 
-    def changed_customers(self, business: str, after: str, page: int) -> dict[str, Any] | None:
-        """Return one page of the customers modified after a moment (ISO 8601), the oldest change first."""
+    def changed_customers(self, business: str, after: str, page: int) -> tuple[dict[str, Any] | None, ConnectorError | None]:
+        """Return one page of the customers modified after a moment (ISO 8601), the oldest change first; and what failed of it."""
         return self._changed(queries.CHANGED_CUSTOMERS, "customers", {"business": business, "after": after, "page": page})
 
-    def changed_invoices(self, business: str, after: str, page: int) -> dict[str, Any] | None:
-        """Return one page of the invoices modified after a moment (ISO 8601), the oldest change first."""
+    def changed_invoices(self, business: str, after: str, page: int) -> tuple[dict[str, Any] | None, ConnectorError | None]:
+        """Return one page of the invoices modified after a moment, as `changed_customers`."""
         return self._changed(queries.CHANGED_INVOICES, "invoices", {"business": business, "after": after, "page": page})
+
+    def listed(self, kind: str, business: str, after: str, page: int) -> dict[str, Any] | None:
+        """Return that page of customers or invoices (our word) with ids and times only."""
+        query, name = {
+            records.CUSTOMER: (queries.LISTED_CUSTOMERS, "customers"),
+            records.INVOICE: (queries.LISTED_INVOICES, "invoices"),
+        }[kind]
+        found = ask(self.api, query, {"business": business, "after": after, "page": page})
+        return member(member(found, "business"), name)
 
     def sweep_customers(self, business: str, after: str, page: int) -> tuple[dict[str, Any] | None, ConnectorError | None]:
         """Return the business with one page of whole customers, in that order, and what stands just before it; and why there is no page."""
@@ -79,8 +89,9 @@ class WaveClient:
         """Return how many customers and invoices were modified after a moment, as `pageInfo` tells it."""
         return member(ask(self.api, queries.COUNTS, {"business": business, "after": after}), "business")
 
-    def _changed(self, query: str, name: str, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        return member(member(ask(self.api, query, variables), "business"), name)
+    def _changed(self, query: str, name: str, variables: Mapping[str, Any]) -> tuple[dict[str, Any] | None, ConnectorError | None]:
+        found, failures = ask_many(self.api, query, variables, (), {(*BUSINESS, name): name})
+        return member(member(found, "business"), name), failures.get(name)
 
     def invoice_of_payment(self, business: str, payment: str) -> str:
         """Return the GraphQL id of the invoice that a payment belongs to, empty when there is no such payment."""

@@ -193,6 +193,11 @@ def changed_invoice(node: Node, business: str) -> Changed:
     return Changed(record_key(business, INVOICE, _required_number(node, "Invoice")), moment(node["modifiedAt"]), customer=owner)
 
 
+def changed_record(node: Node, kind: str, business: str) -> Changed:
+    """Return a line that tells an id and a time only; kind is our word."""
+    return Changed(record_key(business, kind, _required_number(node, kind)), moment(node["modifiedAt"]))
+
+
 def open_invoice(node: Node) -> OpenInvoice:
     """Return a line of a customer's account."""
     due = money(node["amountDue"])

@@ -23,12 +23,15 @@ def parsed(read: Callable[[], T]) -> T:
         raise Rejected(f"POST graphql: the answer has another form than ours ({type(error).__name__})", code="schema_drift") from None
 
 
-def listing(page: dict[str, Any] | None, read: Callable[[dict[str, Any], str], Changed], uuid: str) -> Listing:
-    """Return a page for a poll."""
+def listing(page: dict[str, Any] | None, kind: str, read: Callable[[dict[str, Any], str], Changed], uuid: str) -> Listing:
+    """Return a page for a poll; one line in another form than ours is named and stops no other, all of several are drift."""
     if page is None:
         raise Transient("POST graphql: the business came without a list", code="bad_answer")
-    records = tuple(read(node, uuid) for node in nodes(page))
-    return Listing(records, bool(records) and has_more(page, len(records)))
+    lines = nodes(page)
+    records, unreadable = _sorted_out(lines, kind, read, uuid)
+    if len(unreadable) == len(lines) > 1:
+        raise ValueError
+    return Listing(tuple(records), bool(lines) and has_more(page, len(lines)), unreadable=tuple(unreadable))
 
 
 def has_more(page: Mapping[str, Any], lines: int) -> bool:

@@ -99,6 +99,9 @@ CHANGED_INVOICES = f"""query ChangedInvoices($business: ID!, $after: DateTime!, 
     edges {{ node {{ id modifiedAt customer {{ id }} }} }}
   }}
 }} }}"""
+# Where one record's name or customer fails at Wave, the schema lets it take the whole page with it: ids and times do not.
+LISTED_CUSTOMERS = CHANGED_CUSTOMERS.replace("ChangedCustomers", "ListedCustomers").replace("id name email displayId", "id")
+LISTED_INVOICES = CHANGED_INVOICES.replace("ChangedInvoices", "ListedInvoices").replace(" customer { id }", "")
 
 # Whole records for lists. `before` shows what stands just before the page: so the reader sees whether pages have shifted.
 _SWEEP = f"modifiedAtAfter: $after, sort: [MODIFIED_AT_ASC], page: $page, pageSize: {PAGE_SIZE}"
