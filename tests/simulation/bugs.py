@@ -10,7 +10,7 @@ from unittest import mock
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from audit import ledger
@@ -59,7 +59,11 @@ def unchecked_settling() -> Iterator[None]:
     def standing(attempt: Attempt) -> QuerySet[SyncJob]:
         return SyncJob.objects.filter(pk=attempt.job_id)
 
-    with mock.patch.object(ledger, "_standing", standing):
+    def unsettled(job: SyncJob) -> list[SyncJob]:
+        same = Q(route_id=job.route_id, kind=job.kind, key=job.key, settled_at=None)
+        return list(SyncJob.objects.filter(same | Q(pk=job.pk)).order_by())
+
+    with mock.patch.multiple(ledger, _standing=standing, _unsettled=unsettled):
         yield
 
 
