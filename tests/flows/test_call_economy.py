@@ -6,11 +6,13 @@ from collections.abc import Callable
 import pytest
 from pytest_django import Settings
 
+from integrations.bench import plans
 from integrations.models import Delivery
 from integrations.sandbox.server import Fault
 from tests.flows.world import Apart, Counted, Held, Setup, World, wait_until
 
 MANY = 50
+STATEMENTS = 67  # docs/architecture.md tells it, transactions and savepoints not counted
 RECORD, PAYMENT, ORGANIZATION = "PATCH wave_invoice", "PATCH wave_payment", "PUT organization"
 ISSUE, WORKLOG, HOP = "PUT issue", "POST worklog", "POST transition"
 
@@ -29,6 +31,14 @@ def test_an_invoice_viewed_again_costs_one_read(world: World) -> None:
     world.sync(invoice)
     world.wave.view(invoice)
     assert costs(world, invoice, "invoice.viewed") == Counted(["POST read"], [], [])
+
+
+def test_a_changed_total_costs_no_more_statements_than_told(world: World) -> None:
+    _, invoice = world.synced()
+    world.wave.change_invoice(invoice, total="150.00")
+    with plans.caught() as statements:
+        assert world.deliver("invoice.updated", invoice=invoice).status_code == 200
+    assert sum(sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")) for sql, _ in statements) <= STATEMENTS
 
 
 @pytest.mark.parametrize("change", [{"due_date": "2026-06-20"}, {"po_number": "PO-77"}])
