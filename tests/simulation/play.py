@@ -383,7 +383,9 @@ class Play:
         ).fetchall()
         counts += self.rows.execute("SELECT 'reconcile', count(*) FROM integrations_sweep WHERE state = 'running' GROUP BY 1").fetchall()
         waiting = sum(mail.told and not mail.taken for mail in self.story.mails)
-        return ", ".join([*(f"{number} {state}" for state, number in counts), *([f"{waiting} deliveries"] if waiting else [])])
+        standing = sum(actor.work is not None for actor in self.stage.actors)  # one that stands still has not had its say
+        more = [f"{number} {what}" for number, what in ((waiting, "deliveries"), (standing, "processes at work")) if number]
+        return ", ".join([*(f"{number} {state}" for state, number in counts), *more])
 
 
 @dataclass(frozen=True, slots=True)
