@@ -144,7 +144,7 @@ def _run(this: Pass, kind: str, lines: Sequence[Line], claim: Claim) -> Brought:
     read = reading.Batch([claim], this.route.source, this.last, lane=limits.BULK)
     try:
         snapshots = _snapshots(this, kind, [line for line in lines if line.key in keys])
-        reading.note_many(read, list(snapshots.values()))
+        reading.note_many(read, claim, list(snapshots.values()))
         turning = Turning(AttemptRecorder(claim.attempts, this.route.destination.system))
         batch = _batch(this, kind, claim, snapshots, turning)
         if this.sweep.failures < TRIES_TOGETHER:

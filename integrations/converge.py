@@ -1,6 +1,6 @@
 """Compare what should be with what was last written, and write only what differs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -35,6 +35,7 @@ class Arrival:
     known: dict[tuple[str, str], Binding] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     results: set[str] = field(default_factory=set)
+    carried_out: Callable[[], int] = lambda: 0  # how many requests that may write the destination has answered well
     unmoved: list[tuple[Binding, Document]] = field(default_factory=list)  # what needed no write
 
     @property
@@ -305,10 +306,11 @@ def _write(arrival: Arrival, document: Document, row: Binding | None, changed: f
         # Its maker may have read later than this job: to write now could bring an older version back.
         bindings.abandon(begun)
         raise Transient("another job has made the same object meanwhile", code="made_elsewhere", not_before=timezone.now(), counted=False)
+    carried_out = arrival.carried_out()
     try:
         written = arrival.adapter.write(document, _bound(arrival, document, row, changed))
     except ConnectorError as error:
-        _after_failure(document, begun, error)
+        _after_failure(document, begun, error, partly=arrival.carried_out() > carried_out)
         raise
     if written.withheld:
         bindings.abandon(begun)
@@ -328,10 +330,11 @@ def _write(arrival: Arrival, document: Document, row: Binding | None, changed: f
     _rest(arrival, written)
 
 
-def _after_failure(document: Document, begun: Begun, error: ConnectorError) -> None:
-    """Keep the doubt only where there is one: a refusal and an unsent request changed nothing."""
+def _after_failure(document: Document, begun: Begun, error: ConnectorError, *, partly: bool) -> None:
+    """Keep the doubt only where there is one: a refusal and an unsent request changed nothing, but for what went well before them."""
     if not isinstance(error, Transient) or error.unsent:
-        bindings.abandon(begun)
+        if not partly:
+            bindings.abandon(begun)
     elif not document.upsert and not begun.row.remote_id and not document.find_lags and error.code != UNANSWERED:
         bindings.look_at_once(begun.row)
     elif not document.upsert and not begun.row.remote_id and error.not_before is None:

@@ -232,7 +232,8 @@ def _bring(this: Batch, job: SyncJob, attempt: Attempt, route: Route, snapshot: 
     """Bring one record to one destination; raises ConnectorError."""
     adapter = _adapter(this, attempt, route, auth)
     seen = _with_history(this, job, snapshot)
-    arrival = converge.Arrival(route, adapter, bindings.Writer(route.pk, job, attempt), seen)
+    calls = this.reaches[route.pk].turning.to
+    arrival = converge.Arrival(route, adapter, bindings.Writer(route.pk, job, attempt), seen, carried_out=lambda: calls.carried_out)
     arrival.results |= {this.made[job.key]} if job.key in this.made else set()
     if (seen.invoice if job.kind == INVOICE else seen.customer) is None:
         return _missing(arrival)

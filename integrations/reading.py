@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from django.db import DatabaseError, transaction
 
+from audit import ledger
 from audit.ledger import Claim
 from audit.models import Attempt, SyncJob
 from integrations import asking, changes, dependants, failing, limits, systems
@@ -131,7 +132,7 @@ def _noted(this: Batch, auth: systems.ConnectionAuth, claim: Claim, found: Snaps
     try:
         if isinstance(found, ConnectorError):
             raise found
-        note(this, found)
+        note(this, claim, found)
     except DatabaseError as error:
         return error  # raised when its turn comes, so that it concerns no other
     except Exception as error:
@@ -139,16 +140,22 @@ def _noted(this: Batch, auth: systems.ConnectionAuth, claim: Claim, found: Snaps
     return found
 
 
-def note(this: Batch, snapshot: Snapshot) -> None:
+def note(this: Batch, claim: Claim, snapshot: Snapshot) -> None:
     """Remember what a read shows, and ask for what that makes necessary."""
-    note_many(this, [snapshot])
+    note_many(this, claim, [snapshot])
 
 
-def note_many(this: Batch, snapshots: Sequence[Snapshot]) -> None:
-    """Remember what many reads show, and ask for what that makes necessary; a few statements, however many."""
+def note_many(this: Batch, claim: Claim, snapshots: Sequence[Snapshot]) -> None:
+    """Remember what the reads of a claim show, and ask for what that makes necessary; a few statements, however many.
+
+    Raises Transient where the claim was given away: what was read under it is old by now, and takes nothing back.
+    """
     for snapshot in snapshots[-1:]:
         _note_zone(this.source, snapshot)
-    _note_changes(this, snapshots)
+    with transaction.atomic():
+        if not ledger.renew(claim.attempts[0]):  # all were taken at one time, and none has been renewed apart yet
+            raise Transient("the claim was given to another worker", code="claim_lost", counted=False, unsent=True)
+        _note_changes(this, snapshots)
     _note_customers(this, snapshots)
 
 
@@ -160,22 +167,21 @@ def _note_zone(source: Connection, snapshot: Snapshot) -> None:
 
 
 def _note_changes(this: Batch, snapshots: Sequence[Snapshot]) -> None:
-    """Remember what the read shows anew, and ask for the customers whose summaries tell of it, unless claimed with it.
+    """Remember what the read shows anew, and ask for the customers whose summaries tell of it, unless claimed with it; in a transaction.
 
     After a failure the customer's job may have run by itself before: its summary lacks what is only known now.
     """
-    with transaction.atomic():
-        told = changes.note_many(this.source.pk, snapshots)
-        if not told:
-            return
-        routes = asking.routes_of(this.source)
-        asks = [ask for route in routes for ask in asking.customers_of(this.source, route, told)]
-        if this.lane == limits.BULK:
-            # Of a customer that a route does not mirror yet it has not been asked to tell: that is a backfill of its own.
-            mirrored = set(Binding.objects.filter(key__in=told).values_list("route_id", "key"))
-            asks = [ask for ask in asks if (ask.route_id, ask.key) in mirrored]
-        taken = this.taken
-        asking.request(ask for ask in asks if ask.identity not in taken)
+    told = changes.note_many(this.source.pk, snapshots)
+    if not told:
+        return
+    routes = asking.routes_of(this.source)
+    asks = [ask for route in routes for ask in asking.customers_of(this.source, route, told)]
+    if this.lane == limits.BULK:
+        # Of a customer that a route does not mirror yet it has not been asked to tell: that is a backfill of its own.
+        mirrored = set(Binding.objects.filter(key__in=told).values_list("route_id", "key"))
+        asks = [ask for ask in asks if (ask.route_id, ask.key) in mirrored]
+    taken = this.taken
+    asking.request(ask for ask in asks if ask.identity not in taken)
 
 
 def _note_customers(this: Batch, snapshots: Iterable[Snapshot]) -> None:

@@ -24,15 +24,18 @@ class Turning:
         to.answered(entered, status, milliseconds, request_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptRecorder:
     """A recorder for one attempt, or for all attempts that share a read.
 
     A request is entered before it goes out, so that a worker that dies leaves a trace of what it may have written.
+
+    carried_out  how many requests that may write were answered well
     """
 
     attempts: Sequence[Attempt]
     system: str
+    carried_out: int = 0
 
     def sending(self, method: str, path: str) -> Any:
         """Enter the request on every attempt."""
@@ -41,3 +44,4 @@ class AttemptRecorder:
     def answered(self, token: Any, status: int | None, milliseconds: int, request_id: str) -> None:
         """Add the answer."""
         trail.answer_exchange(token, status=status, milliseconds=milliseconds, request_id=request_id)
+        self.carried_out += status is not None and status < 300 and any(row.method != "GET" for row in token)

@@ -221,6 +221,10 @@ class DatabaseShape:
         """Return the remembered JSON value, or None."""
         return self._loaded().get(name)
 
+    def ever(self, name: str) -> Any:
+        """Return the remembered JSON value however old it is, or None; one statement."""
+        return RemoteShape.objects.filter(route=self.route, name=name).values_list("value", flat=True).first()
+
     def put(self, name: str, value: Any) -> None:
         """Remember a JSON value; None forgets it."""
         self._loaded()[name] = value
@@ -243,6 +247,10 @@ class PassingShape:
     values: dict[str, Any] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
+        """Return the remembered value, or None."""
+        return self.values.get(name)
+
+    def ever(self, name: str) -> Any:
         """Return the remembered value, or None."""
         return self.values.get(name)
 

@@ -74,6 +74,9 @@ class Memory:
     def get(self, name: str) -> Any:
         return self.values.get(name)
 
+    def ever(self, name: str) -> Any:
+        return self.values.get(name)
+
     def put(self, name: str, value: Any) -> None:
         self.values[name] = json.loads(json.dumps(value))
 

@@ -95,6 +95,9 @@ class Shape(Protocol):
     def get(self, name: str) -> Any:
         """Return the remembered JSON value, or None when there is none or it is too old."""
 
+    def ever(self, name: str) -> Any:
+        """Return the remembered JSON value however old it is, or None."""
+
     def put(self, name: str, value: Any) -> None:
         """Remember a JSON value."""
 

@@ -1,18 +1,21 @@
 """What becomes of names, contacts, payments, labels, fields and grants in accounts that are not as we would like them."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 from pytest_django import Settings
 
 from audit.models import SyncJob
 from audit.states import State
 from integrations import pipeline
 from integrations.destinations.jira import adf
-from integrations.models import FieldMapping
+from integrations.models import FieldMapping, RemoteShape
+from integrations.sandbox.server import Fault
 from tests.flows.expected import Account, Billed, Paid, issues_of, organization, organization_of, standing, whole
 from tests.flows.world import NO_WRITES, Setup, World, key_of, label_of, number_of
 
@@ -245,6 +248,20 @@ def told_in_issues(world: World) -> dict[str, str]:
     mine = [issue for issue in issues_of(world) if "wave.customer" in issue["properties"]]
     texts = {issue["summary"]: adf.plain_text(issue["description"]) for issue in mine}
     return {name: " ".join(text.partition("Outstanding: ")[2].split()[:2]) for name, text in texts.items()}
+
+
+def test_one_refusal_does_not_take_the_records_from_an_account_that_has_had_them(world: World) -> None:
+    _, invoice = world.synced()
+    RemoteShape.objects.update(learnt_at=timezone.now() - timedelta(days=2))
+    world.zendesk.faults.append(Fault("status", method="GET", path="/custom_objects", status=403, body={"error": "Forbidden"}))
+    world.wave.change_invoice(invoice, total="150.00")
+    world.deliver("invoice.updated", invoice=invoice)
+    refused = SyncJob.objects.get(state=State.DEAD)  # whichever came first: it says so, and is replayed
+    assert (refused.kind, refused.error_code) == ("customer", "forbidden")
+    assert (world.job("zendesk").result, world.job("zendesk").notes) == ("updated", [])
+    call_command("replay", "--state", "dead", stdout=StringIO())
+    world.settle()
+    assert world.job("zendesk", "customer").state == "succeeded"
 
 
 def test_labels_that_people_added_stay(world: World) -> None:

@@ -158,6 +158,19 @@ def test_a_record_that_somebody_deleted_at_zendesk_needs_no_mark_when_its_invoic
     assert not Binding.objects.exclude(state="bound").exists()
 
 
+def test_a_status_that_was_moved_half_way_is_looked_at_again(world: World) -> None:
+    invoice = world.invoice(world.customer(), sent=False)
+    world.sync(invoice)
+    limited = Fault("status", method="GET", path=r"/issue/\d+$", status=429, headers={"Retry-After": "30"})
+    world.jira.faults.append(limited)
+    world.wave.change_invoice(invoice, status="PAID")
+    assert world.deliver("invoice.updated", invoice=invoice).status_code == 503
+    assert issues_of(world)[0]["status"] == "In Progress", "the first of two hops was taken"
+    world.wave.change_invoice(invoice, status="SAVED")
+    world.settle_later(minutes=2)
+    assert issues_of(world)[0]["status"] == "To Do"
+
+
 class WorkerKilled(BaseException):
     """The worker ends here, as by SIGKILL: nothing is settled."""
 

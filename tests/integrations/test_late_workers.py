@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from audit import ledger
 from audit.models import SyncJob
-from integrations import asking, bindings, pipeline
+from integrations import asking, bindings, pipeline, reading
 from integrations.bindings import Intent, Outcome, Writer
 from integrations.core.documents import Document, Written
-from integrations.models import Binding, Route
+from integrations.models import Binding, Change, Route
 from tests.fakes import MODIFIED, FakeRemote, FakeWave
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +55,29 @@ def test_its_answer_is_not_stored_over_the_newer_one(
     ask(to_jira, wave)
     assert pipeline.run(started_by="worker")
     assert len(jira.writes) == writes, "what is remembered is what is there"
+
+
+def test_what_it_read_does_not_take_an_invoice_back_to_its_former_customer(
+    wave: FakeWave, zendesk: FakeRemote, to_zendesk: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave.put_customer("7")
+    wave.put_customer("8")
+    wave.put_invoice("1", customer="7")
+    ordinary, stalled = reading._note_zone, list[bool]()
+
+    def note_zone(*given: Any) -> None:
+        if not stalled:
+            stalled.append(True)
+            SyncJob.objects.filter(state="running").update(lease_until=timezone.now() - timedelta(seconds=1))
+            assert ledger.reclaim() == 1
+            wave.put_invoice("1", customer="8", modified_at=MODIFIED + timedelta(hours=1))
+            assert pipeline.run(started_by="another")
+        ordinary(*given)
+
+    monkeypatch.setattr(reading, "_note_zone", note_zone)
+    ask(to_zendesk, wave)
+    assert pipeline.run(started_by="worker")
+    assert set(Change.objects.values_list("customer_key", flat=True)) == {wave.key("customer", "8")}
 
 
 DIGESTS: Mapping[str, str] = {"due": "new"}

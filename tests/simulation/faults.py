@@ -42,11 +42,6 @@ def _writes(trip: Trip) -> bool:
     return trip.writes
 
 
-def _learns_objects(trip: Trip) -> bool:
-    """Whether it asks which custom objects there are: a 403 says that the plan has none, and is believed for a day."""
-    return "/custom_objects" in trip.request.path and "/records" not in trip.request.path
-
-
 class Faults:
     """The table of faults over one world."""
 
@@ -87,7 +82,7 @@ class Faults:
                 0.2,
                 lambda trip, handle: Response(403, {"error": "Forbidden", "errorMessages": ["no"]}),
                 ("zendesk", "jira"),
-                lambda trip: _reads_or_writes(trip) and not trip.writes and not _learns_objects(trip),
+                lambda trip: _reads_or_writes(trip) and not trip.writes,
             ),
             Kind("409", 2, lambda trip, handle: Response(409, {"error": "DatabaseConflict"}), ("zendesk", "jira"), _writes),
             Kind("422", 0.4, self._invalid, ("zendesk", "jira"), _writes),

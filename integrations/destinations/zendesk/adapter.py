@@ -65,6 +65,7 @@ SYSTEM = System(
     targets=mapping.STANDARD,
 )
 SHAPES = ("organization_fields", "objects", "storage")
+HAD_RECORDS = "had_records"
 
 
 def unauthorized(answer: Answer) -> bool:
@@ -124,9 +125,12 @@ class ZendeskDestination:
             present = self.client.objects()
             fields = {kind: self.client.object_fields(kind) for kind in (INVOICE, PAYMENT) if kind in present}
         except Rejected as error:
-            if error.code not in ("forbidden", "missing"):
+            # An account that has had records has not lost its plan by one refusal: what to do then a person decides.
+            if error.code not in ("forbidden", "missing") or self.shape.ever(HAD_RECORDS):
                 raise
             return {"plan": False, "fields": {}}
+        if INVOICE in fields and not self.shape.ever(HAD_RECORDS):
+            self.shape.put(HAD_RECORDS, True)
         return {"plan": True, "fields": fields}
 
     def _chosen_storage(self, found: Mapping[str, Any]) -> dict[str, str]:
