@@ -81,6 +81,9 @@ class Bearer:
 class Shelf(dict[str, Any]):
     """A shape in memory."""
 
+    def ever(self, name: str) -> Any:
+        return self.get(name)
+
     def put(self, name: str, value: Any) -> None:
         self[name] = value
 
