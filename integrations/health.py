@@ -15,7 +15,7 @@ from django.utils import timezone
 from audit import outages
 from audit.models import Hold, SyncJob
 from audit.states import State
-from integrations import oauth, reconcile, refreshing, registry, remote_webhooks, report, systems, webhook_secrets
+from integrations import oauth, polling, reconcile, refreshing, registry, remote_webhooks, report, systems, webhook_secrets
 from integrations.models import Connection, Credential, Delivery, Intake, Route, Sweep, Watermark, WebhookSecret
 
 POLL_LATE = timedelta(minutes=10)
@@ -264,10 +264,11 @@ def _poll(row: Watermark, now: datetime) -> Line:
     last = "never yet" if row.polled_at is None else moment(row.polled_at, now)
     if row.due_at < now - POLL_LATE:
         return Line(f"poll: {row.kind}", Level.WARNING, last, "None is made: see whether a worker runs, and what else is told here.")
+    if row.problem == polling.PASSED_OVER:
+        return Line(f"poll: {row.kind}", Level.WARNING, f"{last}: {row.problem}", "Nothing to do; look at the next reconcile's report.")
     if row.problem:
-        return Line(
-            f"poll: {row.kind}", Level.WARNING, f"{last}: {row.problem}", "It is tried again by itself; nothing is missed meanwhile."
-        )
+        advice = "It is tried again by itself; nothing is missed meanwhile."
+        return Line(f"poll: {row.kind}", Level.WARNING, f"{last}: {row.problem}", advice)
     return Line(f"poll: {row.kind}", Level.OK, last)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.utils import timezone
 
 from audit import holds
 from audit.states import State
-from integrations import health, systems
+from integrations import health, polling, systems
 from integrations.core.ports import Check
 from integrations.health import Level, Line
-from integrations.models import Connection, Credential, Delivery, Disagreement, Intake, Sweep, WebhookSecret
+from integrations.models import Connection, Credential, Delivery, Disagreement, Intake, Sweep, Watermark, WebhookSecret
 from tests.admin.people import job_of
 from tests.integrations import accounts
 
@@ -285,3 +286,20 @@ def test_a_reconcile_that_failed_left_something_out_or_is_overdue_is_a_warning()
 
 def test_a_destination_has_no_line_of_reconciles() -> None:
     assert "reconcile" not in lines(accounts.route().destination)
+
+
+# --- Polls --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("POST /graphql: 503", "It is tried again by itself; nothing is missed meanwhile."),
+        (polling.PASSED_OVER, "Nothing to do; look at the next reconcile's report."),
+    ],
+)
+def test_only_what_is_tried_again_is_said_to_miss_nothing(problem: str, advice: str) -> None:
+    now, wave = timezone.now(), accounts.wave()
+    accounts.route(source=wave)
+    Watermark.objects.create(connection=wave, kind="invoice", reached=now, due_at=now, polled_at=now, problem=problem)
+    assert lines(wave)["poll: invoice"].advice == advice
