@@ -57,11 +57,11 @@ class Sink(logging.Handler):
 
 @dataclass(slots=True)
 class Limit:
-    """A vendor's word not to come back before a time; it counts for what begins after its hearer has stored it."""
+    """A vendor's word not to come back before a time; it counts for what begins after its hearer, in the same life, has stored it."""
 
     target: str  # what of the vendor it covers
     until: float
-    hearer: str
+    hearer: tuple[str, int]
     stored_at: float | None = None
 
 
@@ -208,12 +208,13 @@ class Watch:
         if narrow and target is None:
             return  # the limit of an object that is none of ours, as a membership
         covers = target.object if narrow and target else trip.system
-        self.limits.append(Limit(covers, self.stage.seconds + seconds, self.stage.running.name))
+        self.limits.append(Limit(covers, self.stage.seconds + seconds, (self.stage.running.name, self.stage.running.life)))
 
     def stored(self) -> None:
         """Let the limits that this process has heard of count from now on: it has settled what met them."""
+        me = (self.stage.running.name, self.stage.running.life)
         for limit in self.limits:
-            if limit.hearer == self.stage.running.name and limit.stored_at is None:
+            if limit.hearer == me and limit.stored_at is None:
                 limit.stored_at = self.stage.seconds
 
     def is_over(self, attempt: int) -> bool:
