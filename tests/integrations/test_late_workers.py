@@ -1,7 +1,8 @@
 """A worker that is taken for dead between the vendor's answer and our memory of it: what another has written since stands."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,6 +25,22 @@ def ask(route: Route, wave: FakeWave) -> None:
         ledger.request([asking.ask(route.source, route, "invoice", wave.key("invoice", "1"))])
 
 
+def stall(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, meanwhile: Callable[[], object]) -> None:
+    """Let the first worker that comes here lose its claim; something happens in Wave, and another worker runs it."""
+    ordinary, stalled = getattr(module, name), list[bool]()
+
+    def once(*given: Any) -> None:
+        if not stalled:
+            stalled.append(True)
+            SyncJob.objects.filter(state="running").update(lease_until=timezone.now() - timedelta(seconds=1))
+            assert ledger.reclaim() == 1
+            meanwhile()
+            assert pipeline.run(started_by="another")
+        ordinary(*given)
+
+    monkeypatch.setattr(module, name, once)
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_its_answer_is_not_stored_over_the_newer_one(
     wave: FakeWave, jira: FakeRemote, to_jira: Route, monkeypatch: pytest.MonkeyPatch, known: bool
@@ -34,18 +51,7 @@ def test_its_answer_is_not_stored_over_the_newer_one(
         ask(to_jira, wave)
         assert pipeline.run(started_by="worker")
         wave.put_invoice("1", due="80.00", modified_at=MODIFIED + timedelta(hours=1))
-    ordinary, stalled = bindings.done, list[bool]()
-
-    def done(*given: Any) -> None:
-        if not stalled:
-            stalled.append(True)
-            SyncJob.objects.filter(state="running").update(lease_until=timezone.now() - timedelta(seconds=1))
-            assert ledger.reclaim() == 1
-            wave.put_invoice("1", due="40.00", modified_at=MODIFIED + timedelta(hours=2))
-            assert pipeline.run(started_by="another")
-        ordinary(*given)
-
-    monkeypatch.setattr(bindings, "done", done)
+    stall(monkeypatch, bindings, "done", lambda: wave.put_invoice("1", due="40.00", modified_at=MODIFIED + timedelta(hours=2)))
     ask(to_jira, wave)
     assert pipeline.run(started_by="worker")
     assert [str(record["due"]) for record in jira.holds()["record"]] == ["40.00"]
@@ -63,18 +69,7 @@ def test_what_it_read_does_not_take_an_invoice_back_to_its_former_customer(
     wave.put_customer("7")
     wave.put_customer("8")
     wave.put_invoice("1", customer="7")
-    ordinary, stalled = reading._note_zone, list[bool]()
-
-    def note_zone(*given: Any) -> None:
-        if not stalled:
-            stalled.append(True)
-            SyncJob.objects.filter(state="running").update(lease_until=timezone.now() - timedelta(seconds=1))
-            assert ledger.reclaim() == 1
-            wave.put_invoice("1", customer="8", modified_at=MODIFIED + timedelta(hours=1))
-            assert pipeline.run(started_by="another")
-        ordinary(*given)
-
-    monkeypatch.setattr(reading, "_note_zone", note_zone)
+    stall(monkeypatch, reading, "_note_zone", lambda: wave.put_invoice("1", customer="8", modified_at=MODIFIED + timedelta(hours=1)))
     ask(to_zendesk, wave)
     assert pipeline.run(started_by="worker")
     assert set(Change.objects.values_list("customer_key", flat=True)) == {wave.key("customer", "8")}
