@@ -735,6 +735,17 @@ def test_an_agent_is_told_what_an_admin_must_add(route: Route, account: Zendesk)
     assert account.state()["organization_fields"] == []
 
 
+def test_only_a_provision_takes_the_word_of_an_account_that_it_has_no_records_any_more(provisioned: Route, account: Zendesk) -> None:
+    account.custom_objects = False
+    for name in ("objects", "storage"):
+        provisioned.shelf.pop(name, None)  # a day has gone by
+    with pytest.raises(Rejected):
+        provisioned.destination().prepare()
+    provisioned.destination().provision(dry_run=False)
+    provisioned.destination().prepare()
+    assert provisioned.shelf["storage"]["mode"] == "organization_fields"
+
+
 def test_a_plan_without_custom_objects_needs_none(route: Route, account: Zendesk) -> None:
     account.custom_objects = False
     last = route.destination().provision(dry_run=False)[-1]

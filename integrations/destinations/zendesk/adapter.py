@@ -344,4 +344,12 @@ class ZendeskDestination:
         steps = provision.provision(self.client, self.plan, dry_run=dry_run)
         if not dry_run:
             self._forget()
+            self._remember_records({step.what: step.change for step in steps})
         return steps
+
+    def _remember_records(self, found: Mapping[str, str]) -> None:
+        """Remember whether there are records: the word of a person who has looked, which no single refusal takes back."""
+        if found.get(f"custom object {INVOICE}") in ("exists", "created"):
+            self.shape.put(HAD_RECORDS, True)
+        elif "invoice storage" in found:
+            self.shape.put(HAD_RECORDS, None)
