@@ -17,16 +17,12 @@ SHOWN = 5
 LAST_PAID = (F("paid_on").desc(nulls_last=True), F("at").desc(), F("pk").desc())
 
 
-def note(source_id: int, snapshot: Snapshot) -> list[str]:
-    """Store what the read invoice shows anew and return the customers whose history tells something else now.
+def note_many(source_id: int, snapshots: Iterable[Snapshot]) -> list[str]:
+    """Store what the read invoices show anew and return the customers whose history tells something else now.
 
     The same read twice adds nothing. An invoice that was moved takes its history from one customer to another.
+    Two statements, and more only for invoices that were moved or lost something.
     """
-    return note_many(source_id, [snapshot])
-
-
-def note_many(source_id: int, snapshots: Iterable[Snapshot]) -> list[str]:
-    """Do as `note` does with many reads: two statements, and more only for invoices that were moved or lost something."""
     shown = {one.invoice.key: (one.invoice, one.business.timezone) for one in snapshots if one.invoice is not None}
     if not shown:
         return []
