@@ -1,6 +1,8 @@
 """Holds: what stops jobs from being claimed, and what turns them loose again."""
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -49,9 +51,26 @@ def lift(scope: str, *, reason: str = "") -> bool:
 
 def holds_on(job: SyncJob) -> QuerySet[Hold]:
     """Return the holds that keep the job from being run now."""
-    connections = [f"connection:{job.source_id}", f"connection:{job.destination_id}"]
-    scopes = [f"route:{job.route_id}", *connections, object_scope(job.route_id, job.kind, job.key)]
-    return Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now()), scope__in=scopes)
+    return _standing([*_at_destination(job), f"connection:{job.source_id}"])
+
+
+def held_since(jobs: Iterable[SyncJob], *, but: Collection[str]) -> set[UUID]:
+    """Return which of these jobs, whose source has been read, nothing may be sent for now; `but` are the scopes they probe.
+
+    One statement, however many jobs. A hold of the source came too late to matter to them.
+    """
+    scopes = {job.pk: _at_destination(job) for job in jobs}
+    standing = _standing({scope for each in scopes.values() for scope in each} - set(but))
+    held = set(standing.values_list("scope", flat=True))
+    return {pk for pk, each in scopes.items() if not held.isdisjoint(each)}
+
+
+def _at_destination(job: SyncJob) -> list[str]:
+    return [f"route:{job.route_id}", f"connection:{job.destination_id}", object_scope(job.route_id, job.kind, job.key)]
+
+
+def _standing(scopes: Iterable[str]) -> QuerySet[Hold]:
+    return Hold.objects.filter(Q(until=None) | Q(until__gt=timezone.now()), scope__in=list(scopes))
 
 
 def free_at(job: SyncJob) -> datetime | None:

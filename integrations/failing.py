@@ -105,10 +105,10 @@ def outcome_of(error: ConnectorError, *, counted: bool) -> Outcome:
     return outcome
 
 
-def give_back(attempt: Attempt) -> None:
+def give_back(attempt: Attempt, why: str = "the run's time was used up before its turn came") -> None:
     """Let a job that was claimed and not reached be due again at once; that counts for nothing."""
     outcome = Outcome(Ending.TRANSIENT, code="budget", not_before=timezone.now(), counted=False)
-    ledger.settle(attempt, outcome, message="the run's time was used up before its turn came")
+    ledger.settle(attempt, outcome, message=why)
 
 
 def _ending(error: ConnectorError) -> Ending:

@@ -95,9 +95,15 @@ def _run_group(this: Batch, claim: Claim, found: Read) -> None:
         raise found
     rows = Route.objects.select_related("destination").prefetch_related("field_mappings", "status_mappings")
     routes = rows.in_bulk({job.route_id for job in claim.jobs})
-    for job, attempt in _pairs(claim):
-        if isinstance(found, ConnectorError):
+    if isinstance(found, ConnectorError):
+        for attempt in claim.attempts:
             _fail(claim, attempt, found)
+        return
+    # Made since the claim, by others: a read may take long, and a turn come late.
+    held = holds.held_since(claim.jobs, but=this.claims[0].probes)
+    for job, attempt in _pairs(claim):
+        if job.pk in held and this.stopped.by(job.destination_id) is None:
+            failing.give_back(attempt, "what it would write has been put on hold since it was claimed")
         else:
             _run_job(this, claim, job, attempt, routes.get(job.route_id), found)
 
@@ -200,10 +206,6 @@ def _run_job(this: Batch, claim: Claim, job: SyncJob, attempt: Attempt, route: R
     auth = this.auths.setdefault(route.destination_id, systems.ConnectionAuth(route.destination))
     try:
         this.stopped.check(route.destination_id)
-        # Made since the claim, whose turn has only come now.
-        if claim is not this.claims[0] and holds.holds_on(job).exclude(scope__in=this.claims[0].probes).exists():
-            failing.give_back(attempt)
-            return None
         _introduce(this, job, route, snapshot)
         _settle(this, job, attempt, _bring(this, job, attempt, route, snapshot, auth), route)
     except ClaimLost:

@@ -307,6 +307,32 @@ def test_a_hold_that_is_made_meanwhile_is_obeyed_by_those_whose_turn_has_not_com
     assert set(states(to_jira).values()) == {"succeeded"}
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", [1, 3], ids=["alone", "with others"])
+def test_a_limit_that_another_worker_meets_during_the_read_is_obeyed_to_the_second(
+    wave: FakeWave, zendesk: FakeRemote, jira: FakeRemote, to_zendesk: Route, to_jira: Route, clock: time_machine.Traveller, number: int
+) -> None:
+    until = timezone.now() + timedelta(seconds=90)
+
+    def meet() -> None:
+        holds.hold(f"connection:{to_jira.destination_id}", reason="rate_limited", until=until)
+        holds.hold(f"connection:{to_jira.source_id}", reason="rate_limited", until=until)
+
+    wave.after_read = meet
+    backlog(wave, number, to_zendesk, to_jira)
+    drain()
+    assert (jira.writes, set(states(to_jira).values()), set(states(to_zendesk).values())) == ([], {"pending"}, {"succeeded"})
+    assert set(Attempt.objects.filter(job__route_id=to_jira.pk).values_list("error_code", "message")) == {
+        ("budget", "what it would write has been put on hold since it was claimed")
+    }
+    wave.after_read = lambda: None
+    clock.shift(89)
+    assert drain() == 0
+    clock.shift(1)
+    drain()
+    assert set(states(to_jira).values()) == {"succeeded"}
+
+
 # --- Time and claims ----------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from audit.models import Exchange, SyncJob
 from audit.states import State
-from integrations import outgoing
+from integrations import bindings, outgoing
 from integrations.models import Binding
 from integrations.sandbox.server import StandIn
 from tests.flows.world import World
@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SILENT = ("DEMO_FOLDER", "DEMO_SANDBOX_PORT")
 
 
-def until(true: Callable[[], Any], what: str, *, seconds: float = 30) -> None:
-    """Wait until something is true; fail with the claim when it does not become so."""
+def until(true: Callable[[], Any], what: str, *, seconds: float = 30, shown: Callable[[], Any] | None = None) -> None:
+    """Wait until something is true; fail with the claim, and with what is shown, when it does not become so."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, f"after {seconds:g} s still not so: {what}"
+        assert time.monotonic() < end, f"after {seconds:g} s still not so: {what}" + (f"; {shown()}" if shown else "")
         time.sleep(0.05)
 
 
@@ -192,3 +192,12 @@ def let_leases_end() -> int:
     until(nobody_writes, "the database has done what the killed processes had sent")
     past = timezone.now() - timedelta(seconds=1)
     return SyncJob.objects.filter(state=State.RUNNING).update(lease_until=past)
+
+
+def let_looks_end() -> int:
+    """Let the looks for what killed workers were about to create lie behind, as minutes would; return how many there were.
+
+    Whether a worker was killed before or after its request went out is the machine's choice.
+    """
+    long_ago = timezone.now() - timedelta(seconds=bindings.LOOKUPS[-1])
+    return Binding.objects.filter(state=Binding.State.CREATING).update(begun_at=long_ago)

@@ -18,7 +18,7 @@ from integrations.demo.stage import free_port
 from integrations.management.commands.run import web
 from integrations.models import Delivery
 from tests.flows.world import WEBHOOK_SECRET, key_of
-from tests.processes.site import Site, children, descendants, held, let_leases_end, unbound, unsettled, until
+from tests.processes.site import Site, children, descendants, held, let_leases_end, let_looks_end, unbound, unsettled, until
 
 PATIENCE = 60  # seconds, on a machine that is busy with other tests
 
@@ -146,9 +146,10 @@ def test_kill_9_of_web_and_worker_between_acknowledgement_and_work_loses_nothing
     until(lambda: site.world.jira.state()["issues"], "the worker has begun", seconds=PATIENCE)
     site.kill(worker)
     let_leases_end()
+    let_looks_end()
 
     site.manage("worker")
-    until(lambda: not unsettled(), "a later worker has done everything", seconds=PATIENCE)
+    until(lambda: not unsettled(), "a later worker has done everything", seconds=PATIENCE, shown=unsettled)
     issues: list[tuple[str, str, list[int]]] = [(f"INV-{number} Northwind Bakery: 10.00 USD", "In Progress", []) for number in range(1, 5)]
     found = held(site.world)
     assert {**found, "issues": sorted(found["issues"])} == {
