@@ -36,6 +36,7 @@ class Ground:
         self.woken: Callable[[str, Sequence[str]], object] = lambda name, ids: None
         self.stalls: Callable[[str], float] = lambda point: 0.0  # seconds that a process stands still at a point
         self.settled: Callable[[], object] = lambda: None
+        self.refused: Callable[[], object] = lambda: None
         self.is_over: Callable[[int], bool] = lambda attempt: False  # whether an attempt was closed already
         self.randomness = random.Random(0)
 
@@ -127,6 +128,7 @@ class Ground:
         taking = outermost and (sql.startswith(WRITES) or sql.startswith("BEGIN"))
         if taking and not (actor.work and actor.work.safe) and self.refuses(sql):
             actor.troubled = True
+            self.refused()
             self.stage.note("the database is locked")
             self.stage.happened["a locked database"] += 1
             raise OperationalError("database is locked")

@@ -449,5 +449,5 @@ def stand(this: Play, made: Template) -> None:
     wire.sent, wire.arrived, wire.ended = watch.sent, watch.arrived, watch.ended
     this.story.answered = watch.answered
     logging.getLogger().handlers[:] = [watch.sink]
-    ground.settled, ground.is_over = watch.stored, watch.is_over
+    ground.settled, ground.refused, ground.is_over = watch.stored, watch.unstored, watch.is_over
     watch.learn(this.world.tokens.values())

@@ -217,6 +217,11 @@ class Watch:
             if limit.hearer == me and limit.stored_at is None:
                 limit.stored_at = self.stage.seconds
 
+    def unstored(self) -> None:
+        """Forget the limits that this process has heard of and could not store: the database has refused it, and its run ends."""
+        me = (self.stage.running.name, self.stage.running.life)
+        self.limits = [limit for limit in self.limits if limit.hearer != me or limit.stored_at is not None]
+
     def is_over(self, attempt: int) -> bool:
         """Whether an attempt was closed already, as its worker was taken for dead."""
         return bool(self.rows.execute("SELECT closed_at FROM audit_attempt WHERE id = ?", (attempt,)).fetchone() != (None,))
