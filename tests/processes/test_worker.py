@@ -20,7 +20,7 @@ from integrations.models import Delivery
 from tests.flows.world import WEBHOOK_SECRET, key_of
 from tests.processes.site import Site, children, descendants, held, let_leases_end, let_looks_end, unbound, unsettled, until
 
-PATIENCE = 60  # seconds, on a machine that is busy with other tests
+PATIENCE = 120  # seconds, on a machine that is busy with other tests
 
 
 def ask_quietly(site: Site, invoice: str, *, seconds: float) -> SyncJob:
