@@ -194,10 +194,10 @@ def let_leases_end() -> int:
     return SyncJob.objects.filter(state=State.RUNNING).update(lease_until=past)
 
 
-def let_looks_end() -> int:
-    """Let the looks for what killed workers were about to create lie behind, as minutes would; return how many there were.
+def let_looks_end() -> None:
+    """Let the looks for what killed workers were about to create lie behind, as minutes would.
 
     Whether a worker was killed before or after its request went out is the machine's choice.
     """
     long_ago = timezone.now() - timedelta(seconds=bindings.LOOKUPS[-1])
-    return Binding.objects.filter(state=Binding.State.CREATING).update(begun_at=long_ago)
+    Binding.objects.filter(state=Binding.State.CREATING).update(begun_at=long_ago)

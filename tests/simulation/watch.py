@@ -21,6 +21,7 @@ from tests.simulation.targets import JIRA_KEYS, Target, target_of
 from tests.simulation.wire import Trip
 
 SECRET_LEAST = 12  # characters
+ROUNDING = 2.0  # seconds: a hold ends as its 429 said, within what an answer takes to arrive
 SINKS = (
     ("audit_attempt", "message || ' ' || words || ' ' || error_code || ' ' || notes"),
     ("audit_exchange", "path || ' ' || coalesce(request_id, '')"),
@@ -137,7 +138,7 @@ class Watch:
         if not opened:
             self.stage.violate(f"no exchange was entered before {trip.told}")
         # Another process may have entered a request for the same path just now, so any that fits will do.
-        claimed = min((datetime.fromisoformat(at).replace(tzinfo=UTC) - START).total_seconds() for at in opened)
+        claimed = min(map(_seconds, opened))
         if self._life().read_at < claimed - 0.001:
             self.stage.violate(f"{trip.told} writes what was read before the job was claimed")
 
@@ -218,9 +219,11 @@ class Watch:
                 limit.stored_at = self.stage.seconds
 
     def unstored(self) -> None:
-        """Forget the limits that this process has heard of and could not store: the database has refused it, and its run ends."""
+        """Forget the limits that this process has heard of and holds nothing for: the database has refused it, and its run ends."""
         me = (self.stage.running.name, self.stage.running.life)
-        self.limits = [limit for limit in self.limits if limit.hearer != me or limit.stored_at is not None]
+        ends = [_seconds(at) for (at,) in self.rows.execute("SELECT until FROM audit_hold WHERE until IS NOT NULL")]
+        kept = [limit for limit in self.limits if any(abs(end - limit.until) < ROUNDING for end in ends)]
+        self.limits = [limit for limit in self.limits if limit.hearer != me or limit.stored_at is not None or limit in kept]
 
     def is_over(self, attempt: int) -> bool:
         """Whether an attempt was closed already, as its worker was taken for dead."""
@@ -281,6 +284,11 @@ class Watch:
         for place, text in told.items():
             if any(canary in text for canary in self.canaries | own):
                 self.stage.violate(f"a secret stands in {place}")
+
+
+def _seconds(at: str) -> float:
+    """Return a time of the database in seconds since the start."""
+    return (datetime.fromisoformat(at).replace(tzinfo=UTC) - START).total_seconds()
 
 
 def _planted(properties: dict[str, Any]) -> str:
